@@ -1,0 +1,9 @@
+"""RNN encoder-decoders with additive attention for fairseq: give this folder as `--user-dir`."""
+
+__version__ = "0.1.0"
+
+from . import checkpoints, criterions  # noqa: F401
+from .models import attn_rnn_s2s  # noqa: F401
+from .tasks import attn_translation  # noqa: F401
+
+checkpoints.install()

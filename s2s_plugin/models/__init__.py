@@ -1,0 +1,1 @@
+"""What fairseq sees: the architectures of `attn_rnn_s2s`."""

@@ -1,0 +1,74 @@
+"""Options of `--arch attn_rnn_s2s`; where fairseq's `lstm` has the option, it has its name and its default."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from ..modules.bridge import BRIDGES
+from ..ops.reference import GATES
+
+CELLS = ChoiceEnum(list(GATES))
+
+
+@dataclass
+class AttnRNNS2SConfig(FairseqDataclass):
+    dropout: float = field(default=0.1, metadata={"help": "dropout where no more special option says otherwise"})
+
+    encoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the encoder"})
+    encoder_embed_dim: int = field(default=512, metadata={"help": "width of the source embeddings"})
+    encoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "file of pretrained source embeddings: 'word value value ...' a line"}
+    )
+    encoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the source embeddings"})
+    encoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "state of one direction of the encoder (default: --encoder-embed-dim)"}
+    )
+    encoder_layers: int = field(default=1, metadata={"help": "number of encoder layers"})
+    encoder_bidirectional: bool = field(default=False, metadata={"help": "read the source in both directions"})
+    encoder_dropout_in: Optional[float] = field(
+        default=None, metadata={"help": "dropout on the source embeddings (default: --dropout)"}
+    )
+    encoder_dropout_out: Optional[float] = field(
+        default=None, metadata={"help": "dropout on the output of every encoder layer (default: --dropout)"}
+    )
+
+    decoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the decoder"})
+    decoder_embed_dim: int = field(default=512, metadata={"help": "width of the target embeddings"})
+    decoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "file of pretrained target embeddings: 'word value value ...' a line"}
+    )
+    decoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the target embeddings"})
+    decoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "state of the decoder (default: --decoder-embed-dim)"}
+    )
+    decoder_layers: int = field(default=1, metadata={"help": "number of decoder layers"})
+    decoder_bridge: ChoiceEnum(list(BRIDGES)) = field(
+        default="last",
+        metadata={"help": "the decoder starts from zeros, from the encoder's last states, or from the memory's mean"},
+    )
+    decoder_attention: str = field(default="1", metadata={"help": "'0' for a decoder without attention"})
+    attn_dim: Optional[int] = field(
+        default=None, metadata={"help": "width of the attention's energies (default: --decoder-hidden-size)"}
+    )
+    decoder_out_embed_dim: Optional[int] = field(
+        default=None, metadata={"help": "width of the readout, before the vocabulary (default: --decoder-embed-dim)"}
+    )
+    decoder_dropout_in: Optional[float] = field(
+        default=None, metadata={"help": "dropout on the target embeddings (default: --dropout)"}
+    )
+    decoder_dropout_out: Optional[float] = field(
+        default=None, metadata={"help": "dropout on decoder layers and readout (default: --dropout)"}
+    )
+
+    share_decoder_input_output_embed: bool = field(
+        default=False, metadata={"help": "the output projection is the target embedding"}
+    )
+    share_all_embeddings: bool = field(
+        default=False,
+        metadata={"help": "one embedding for source, target and output (needs a joint dictionary)"},
+    )
+    adaptive_softmax_cutoff: Optional[str] = field(
+        default=None,
+        metadata={"help": "comma separated cutoffs of an adaptive softmax; goes with --criterion adaptive_loss"},
+    )

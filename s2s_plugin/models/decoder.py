@@ -1,0 +1,122 @@
+"""The decoder as fairseq's beam search calls it, one token at a time."""
+
+from typing import List, Optional
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import FairseqIncrementalDecoder
+from fairseq.modules import AdaptiveSoftmax
+from torch import Tensor, nn
+
+from ..modules.cells import init_uniform
+from ..modules.decoder import DecoderState, RNNDecoder
+from .encoder import MAX_POSITIONS, EncoderOut, same_rows
+
+STATE = "decoder_state"
+
+
+class AttnRNNDecoder(FairseqIncrementalDecoder):
+    """Embeds the target, runs `RNNDecoder` and projects its features to the vocabulary.
+
+    Args:
+        dictionary: of the target.
+        embed_tokens: (V, E).
+        decoder: takes E, gives D.
+        output_size: D.
+        dropout_in: on the embeddings.   dropout_out: inside an adaptive softmax.
+        share_input_output_embed: project with the embedding, without bias.
+        adaptive_softmax_cutoff: cutoffs of an adaptive softmax (Grave et al. 2017), or None for the full one.
+    """
+
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        embed_tokens: nn.Embedding,
+        decoder: RNNDecoder,
+        *,
+        output_size: int,
+        dropout_in: float,
+        dropout_out: float,
+        share_input_output_embed: bool,
+        adaptive_softmax_cutoff: Optional[List[int]],
+    ):
+        super().__init__(dictionary)
+        self.embed_tokens = embed_tokens
+        self.decoder = decoder
+        self.dropout_in = nn.Dropout(dropout_in)
+        self.adaptive_softmax = self.output_projection = None
+        if adaptive_softmax_cutoff is not None:
+            self.adaptive_softmax = AdaptiveSoftmax(
+                len(dictionary), output_size, adaptive_softmax_cutoff, dropout=dropout_out
+            )
+        elif not share_input_output_embed:
+            self.output_projection = init_uniform(nn.Linear(output_size, len(dictionary)))
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut = None,
+        incremental_state=None,
+        features_only: bool = False,
+        src_lengths: Optional[Tensor] = None,
+    ):
+        """Teacher forcing over all of `prev_output_tokens`, or with `incremental_state` one step from its last column.
+
+        Args:
+            prev_output_tokens: (B, T) int64.
+            encoder_out: of the same B rows.
+            incremental_state: fairseq's dictionary of what the steps before left, or None.
+            features_only: leave out the output projection.
+
+        Returns:
+            logits (B, T, V), or features (B, T, D); and a dict with `attn`: [(B, T, S)], or [None] without attention.
+        """
+        past = None
+        if incremental_state is not None:
+            past = self.get_incremental_state(incremental_state, STATE)
+            if past is not None:
+                prev_output_tokens = prev_output_tokens[:, -1:]
+        state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
+        x = self.dropout_in(self.embed_tokens(prev_output_tokens))
+        out = self.decoder(x, encoder_out.state, state)
+        if incremental_state is not None:
+            saved = dict(out.state._asdict(), rows=encoder_out.rows)
+            self.set_incremental_state(incremental_state, STATE, saved)
+        y = out.features if features_only else self.output_layer(out.features)
+        return y, {"attn": [out.attn]}
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""
+        if self.adaptive_softmax is not None:
+            return features
+        return nn.functional.linear(features, self.output_weight, self.output_bias)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, D)."""
+        return self.embed_tokens.weight if self.output_projection is None else self.output_projection.weight
+
+    @property
+    def output_bias(self) -> Optional[Tensor]:
+        """(V,), or None where the projection is the embedding."""
+        return None if self.output_projection is None else self.output_projection.bias
+
+    def reorder_incremental_state(self, incremental_state, new_order: Tensor) -> None:
+        """Rows by `new_order` (B',) int64; the keys move only where a row changes its sentence."""
+        past = self.get_incremental_state(incremental_state, STATE)
+        if past is None:
+            return
+        moved = {name: past[name].index_select(1, new_order) for name in ("hidden", "cell") if past[name] is not None}
+        past = dict(past, **moved)
+        if not same_rows(past["rows"], new_order):
+            for name in ("keys", "rows"):
+                if past[name] is not None:
+                    past[name] = past[name].index_select(0, new_order)
+        self.set_incremental_state(incremental_state, STATE, past)
+
+    def max_positions(self) -> int:
+        return MAX_POSITIONS
+
+
+def _state_of(past) -> dict:
+    return {name: past[name] for name in DecoderState._fields}

@@ -1,0 +1,68 @@
+"""The encoder as fairseq's generator calls it."""
+
+from typing import NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import FairseqEncoder
+from torch import Tensor, nn
+
+from ..modules.encoder import EncoderState, RNNEncoder
+
+MAX_POSITIONS = int(1e5)
+"""The model itself has no limit; the task's --max-source-positions and --max-target-positions rule."""
+
+
+class EncoderOut(NamedTuple):
+    """What the encoder hands to the decoder.
+
+    Attributes:
+        state: memory, padding mask and last states, one row a hypothesis.
+        rows: (B,) int64, the sentence of each row, so that reordering can see that only beams moved.
+    """
+
+    state: EncoderState
+    rows: Tensor
+
+
+def same_rows(rows: Tensor, new_order: Tensor) -> bool:
+    """Whether `new_order` leaves every row with its sentence, so that what belongs to sentences need not be copied.
+
+    Only asked on the CPU: on a GPU the answer would have to be waited for.
+    """
+    if rows.is_cuda or rows.size(0) != new_order.size(0):
+        return False
+    return torch.equal(rows.index_select(0, new_order), rows)
+
+
+class AttnRNNEncoder(FairseqEncoder):
+    """Embeds the source and runs `RNNEncoder`.
+
+    Args:
+        dictionary: of the source.
+        embed_tokens: (V, E).
+        encoder: takes E.
+        dropout_in: on the embeddings.
+    """
+
+    def __init__(self, dictionary: Dictionary, embed_tokens: nn.Embedding, encoder: RNNEncoder, *, dropout_in: float):
+        super().__init__(dictionary)
+        self.embed_tokens = embed_tokens
+        self.encoder = encoder
+        self.dropout_in = nn.Dropout(dropout_in)
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:
+        """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed."""
+        padding_mask = src_tokens.eq(self.dictionary.pad())
+        state = self.encoder(self.dropout_in(self.embed_tokens(src_tokens)), padding_mask)
+        return EncoderOut(state, torch.arange(src_tokens.size(0), device=src_tokens.device))
+
+    def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
+        """Rows by `new_order` (B',) int64; copies nothing where only the beams of a sentence moved."""
+        if same_rows(encoder_out.rows, new_order):
+            return encoder_out
+        state = EncoderState(*(x.index_select(0, new_order) for x in encoder_out.state))
+        return EncoderOut(state, encoder_out.rows.index_select(0, new_order))
+
+    def max_positions(self) -> int:
+        return MAX_POSITIONS

@@ -1,0 +1,1 @@
+"""Functions on tensors: the recurrence with attention and the loss. Imports torch only."""

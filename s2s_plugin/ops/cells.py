@@ -1,0 +1,92 @@
+"""Recurrent cells, one time step each, forward and backward, on buffers that the caller owns.
+
+Each cell is a pair of functions. `forward` overwrites the pre-activations with the gates, which is all that `backward`
+needs besides the states. `backward` gives the gradients of the two pre-activations (of the input side and of the
+hidden side; they are one tensor where the cell adds them) and what flows to the previous state past the matrices.
+The equations are those of `reference.cell_step`; the derivation is in README.md.
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+
+class CellGrad(NamedTuple):
+    """Gradients of one step; shapes as in `reference.cell_step`.
+
+    `d_h_preact` is `d_x_preact` itself where the cell only ever uses their sum; `d_hidden` is None where the previous
+    state enters through its matrix alone; `d_cell` is None for cells without one.
+    """
+
+    d_x_preact: Tensor
+    d_h_preact: Tensor
+    d_hidden: Optional[Tensor]
+    d_cell: Optional[Tensor]
+
+
+def tanh_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Optional[Tensor]):
+    """Elman cell: h = tanh(x_preact + h_preact). Returns hidden, cell (None) and the saved gates (B, H)."""
+    gates = x_preact.add_(h_preact).tanh_()
+    return gates, None, gates
+
+
+def tanh_backward(d_hidden: Tensor, d_cell: Optional[Tensor], gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+    """d_preact = (1 - h^2) d_h."""
+    d_preact = torch.ops.aten.tanh_backward(d_hidden, gates)
+    return CellGrad(d_preact, d_preact, None, None)
+
+
+def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Optional[Tensor]):
+    """GRU cell. Returns hidden, cell (None) and the saved gates (B, 4H): reset, update, candidate, W_hn h + b_hn."""
+    size = hidden.size(1)
+    h_n = h_preact[:, 2 * size :]
+    x_preact[:, : 2 * size].add_(h_preact[:, : 2 * size]).sigmoid_()
+    reset, update, candidate = x_preact.split(size, dim=1)
+    candidate.addcmul_(reset, h_n).tanh_()
+    return torch.lerp(candidate, hidden, update), None, torch.cat([x_preact, h_n], dim=1)
+
+
+def gru_backward(d_hidden: Tensor, d_cell: Optional[Tensor], gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+    """The two pre-activations differ in the candidate's block, which the reset gate scales on the hidden side."""
+    size = d_hidden.size(1)
+    reset, update, candidate, h_n = gates.split(size, dim=1)
+    d_x = d_hidden.new_empty(d_hidden.size(0), 3 * size)
+    d_reset, d_update, d_candidate = d_x.split(size, dim=1)
+    d_candidate.copy_(torch.ops.aten.tanh_backward(d_hidden * (1 - update), candidate))
+    d_update.copy_(torch.ops.aten.sigmoid_backward(d_hidden * (hidden_prev - candidate), update))
+    d_reset.copy_(torch.ops.aten.sigmoid_backward(d_candidate * h_n, reset))
+    d_h = d_x.clone()
+    d_h[:, 2 * size :].mul_(reset)
+    return CellGrad(d_x, d_h, d_hidden * update, None)
+
+
+def lstm_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor):
+    """LSTM cell. Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output."""
+    size = hidden.size(1)
+    gates = x_preact.add_(h_preact)
+    gates[:, : 2 * size].sigmoid_()
+    gates[:, 2 * size : 3 * size].tanh_()
+    gates[:, 3 * size :].sigmoid_()
+    i, f, g, o = gates.split(size, dim=1)
+    cell = torch.addcmul(f * cell, i, g)
+    return o * torch.tanh(cell), cell, gates
+
+
+def lstm_backward(d_hidden: Tensor, d_cell: Tensor, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+    """Both pre-activations are one sum, so they share their gradient."""
+    size = d_hidden.size(1)
+    i, f, g, o = gates.split(size, dim=1)
+    tanh_cell = torch.tanh(cell)
+    d_cell = d_cell + torch.ops.aten.tanh_backward(d_hidden * o, tanh_cell)
+    d_preact = torch.empty_like(gates)
+    d_i, d_f, d_g, d_o = d_preact.split(size, dim=1)
+    d_i.copy_(torch.ops.aten.sigmoid_backward(d_cell * g, i))
+    d_f.copy_(torch.ops.aten.sigmoid_backward(d_cell * cell_prev, f))
+    d_g.copy_(torch.ops.aten.tanh_backward(d_cell * i, g))
+    d_o.copy_(torch.ops.aten.sigmoid_backward(d_hidden * tanh_cell, o))
+    return CellGrad(d_preact, d_preact, None, d_cell * f)
+
+
+FORWARD = {"tanh": tanh_forward, "gru": gru_forward, "lstm": lstm_forward}
+BACKWARD = {"tanh": tanh_backward, "gru": gru_backward, "lstm": lstm_backward}

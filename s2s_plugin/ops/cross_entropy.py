@@ -1,0 +1,76 @@
+"""`reference.label_smoothed_cross_entropy` without ever holding more than one chunk of logits.
+
+The gradients of the features and of the output weight are formed in the forward pass, while a chunk's probabilities
+are at hand, and only scaled in the backward pass. The derivation is in README.md.
+"""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_BYTES = 2**23
+"""Size of a chunk of logits: small enough for a CPU's shared cache, large enough for a full-speed matrix product."""
+
+
+class _LabelSmoothedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, features, weight, bias, target, epsilon, ignore_index):
+        vocabulary = weight.size(0)
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        share = epsilon / (vocabulary - 1)
+        confidence = 1.0 - epsilon - share
+        want_features, want_weight, want_bias = ctx.needs_input_grad[:3]
+        d_features = torch.empty_like(features) if want_features else None
+        d_weight = torch.zeros_like(weight) if want_weight else None
+        d_bias = torch.zeros_like(bias) if want_bias else None
+        loss, nll_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
+
+        rows = max(1, CHUNK_BYTES // (vocabulary * dtype.itemsize))
+        for start in range(0, features.size(0), rows):
+            chunk, labels = features[start : start + rows], target[start : start + rows]
+            real = labels.ne(ignore_index).to(dtype).unsqueeze(1)
+            labels = labels.clamp(0, vocabulary - 1).unsqueeze(1)
+            logits = torch.nn.functional.linear(chunk, weight, bias).to(dtype)
+            log_z = torch.logsumexp(logits, dim=1, keepdim=True)
+            nll = (log_z - logits.gather(1, labels)) * real
+            smooth = (log_z * vocabulary - logits.sum(dim=1, keepdim=True)) * real
+            nll_loss += nll.sum()
+            loss += confidence * nll.sum() + share * smooth.sum()
+            if not (want_features or want_weight or want_bias):
+                continue
+            # d_logits = probs - share, less `confidence` at the label; nothing at padding.
+            d_logits = logits.sub_(log_z).exp_().sub_(share)
+            d_logits.scatter_add_(1, labels, d_logits.new_full(labels.shape, -confidence))
+            d_logits = d_logits.mul_(real).to(features.dtype)
+            if want_features:
+                torch.mm(d_logits, weight, out=d_features[start : start + rows])
+            if want_weight:
+                d_weight.addmm_(d_logits.t(), chunk)
+            if want_bias:
+                d_bias += d_logits.sum(dim=0)
+        ctx.save_for_backward(d_features, d_weight, d_bias)
+        ctx.mark_non_differentiable(nll_loss)
+        return loss, nll_loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_loss, _):
+        grads = (grad if grad is None else grad * d_loss.to(grad.dtype) for grad in ctx.saved_tensors)
+        return *grads, None, None, None
+
+
+def label_smoothed_cross_entropy(
+    features: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    target: Tensor,
+    epsilon: float,
+    ignore_index: int,
+):
+    """The fast twin of `reference.label_smoothed_cross_entropy`: same arguments, shapes and result.
+
+    `nll_loss` is for the log and carries no gradient.
+    """
+    return _LabelSmoothedCrossEntropy.apply(features, weight, bias, target, epsilon, ignore_index)

@@ -1,0 +1,1 @@
+"""The task `attn_translation`."""

@@ -1,0 +1,121 @@
+"""fairseq's `translation` with right padding, a choice of sacreBLEU tokenizer, and dictionaries that are checked."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Optional
+
+import sacrebleu
+from fairseq import utils
+from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from sacrebleu.metrics.bleu import BLEU
+
+
+@dataclass
+class AttnTranslationConfig(TranslationConfig):
+    left_pad_source: bool = field(default=False, metadata={"help": "pad the source on the left"})
+    eval_bleu_tokenizer: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "sacreBLEU tokenizer of the validation BLEU: 13a (default), zh, char, intl, none, ...; "
+            "with --eval-bleu"
+        },
+    )
+
+
+@register_task("attn_translation", dataclass=AttnTranslationConfig)
+class AttnTranslationTask(TranslationTask):
+    """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
+
+    @classmethod
+    def setup_task(cls, cfg: AttnTranslationConfig, **kwargs):
+        """Loads the dictionaries.
+
+        Raises:
+            ValueError: unknown or unavailable tokenizer, or one that contradicts --eval-tokenized-bleu.
+        """
+        check_tokenizer(cfg.eval_bleu_tokenizer)
+        if cfg.eval_tokenized_bleu and cfg.eval_bleu_tokenizer not in (None, "none"):
+            raise ValueError(
+                f"--eval-tokenized-bleu means --eval-bleu-tokenizer none, but it is {cfg.eval_bleu_tokenizer}"
+            )
+        return super().setup_task(cfg, **kwargs)
+
+    def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
+        return LanguagePairDataset(
+            src_tokens,
+            src_lengths,
+            self.source_dictionary,
+            tgt_dict=self.target_dictionary,
+            left_pad_source=self.cfg.left_pad_source,
+            left_pad_target=self.cfg.left_pad_target,
+            constraints=constraints,
+        )
+
+    def _inference_with_bleu(self, generator, sample, model):
+        """BLEU statistics of one batch, detokenised; the hook that `translation` calls in validation."""
+        hypotheses = self.inference_step(generator, [model], sample, prefix_tokens=None)
+        hyps = [self._detokenise(best[0]["tokens"], "UNKNOWNTOKENINHYP") for best in hypotheses]
+        # An unknown word in the reference is none that a hypothesis could match.
+        refs = [
+            self._detokenise(utils.strip_pad(target, self.tgt_dict.pad()), "UNKNOWNTOKENINREF")
+            for target in sample["target"]
+        ]
+        if self.cfg.eval_bleu_print_samples:
+            print(f"example hypothesis: {hyps[0]}\nexample reference:  {refs[0]}", flush=True)
+        tokenizer = "none" if self.cfg.eval_tokenized_bleu else self.cfg.eval_bleu_tokenizer or "13a"
+        return sacrebleu.corpus_bleu(hyps, [refs], tokenize=tokenizer)
+
+    def _detokenise(self, tokens, unknown: str) -> str:
+        text = self.tgt_dict.string(tokens.int().cpu(), self.cfg.eval_bleu_remove_bpe, unk_string=unknown)
+        return self.tokenizer.decode(text) if self.tokenizer else text
+
+    def dictionary_fingerprints(self) -> dict:
+        """A hash of the symbols of each dictionary, in order: it goes into checkpoints."""
+        return {"source": fingerprint(self.source_dictionary), "target": fingerprint(self.target_dictionary)}
+
+    def state_dict(self) -> dict:
+        return dict(super().state_dict(), dictionaries=self.dictionary_fingerprints())
+
+    def load_state_dict(self, state_dict) -> None:
+        """Called by fairseq-generate and fairseq-interactive. Raises ValueError for other dictionaries."""
+        state_dict = dict(state_dict)
+        self.check_dictionaries(state_dict.pop("dictionaries", None))
+        super().load_state_dict(state_dict)
+
+    def get_checkpoint_dict(self) -> dict:
+        """What fairseq-train stores; it hands the entry under the class's name to `set_checkpoint_dict` on resuming."""
+        return {type(self).__name__: {"dictionaries": self.dictionary_fingerprints()}}
+
+    def set_checkpoint_dict(self, checkpoint_dict) -> None:
+        """Called by fairseq-train when it resumes. Raises ValueError for other dictionaries."""
+        self.check_dictionaries(checkpoint_dict.get("dictionaries"))
+
+    def check_dictionaries(self, trained) -> None:
+        """Raises ValueError unless the fingerprints of training are those of the present dictionaries."""
+        if trained is None:
+            return
+        for side, present in self.dictionary_fingerprints().items():
+            if trained.get(side) != present:
+                raise ValueError(
+                    f"the {side} dictionary is not the one that the checkpoint was trained with (same size or not, its "
+                    f"symbols differ): use the dict.*.txt of its training, or train anew in another --save-dir"
+                )
+
+
+def check_tokenizer(name: Optional[str]) -> None:
+    """Raises ValueError unless sacreBLEU can tokenise by `name` here; None means its default."""
+    if name is None:
+        return
+    if name not in BLEU.TOKENIZERS:
+        raise ValueError(f"--eval-bleu-tokenizer {name}: choose from {', '.join(BLEU.TOKENIZERS)}")
+    try:
+        BLEU(tokenize=name)
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(f"--eval-bleu-tokenizer {name} cannot be used here: {error}") from error
+
+
+def fingerprint(dictionary: Dictionary) -> str:
+    """SHA-256 of a dictionary's symbols in order, in hexadecimal digits."""
+    return hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
