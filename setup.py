@@ -1,0 +1,37 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+# Read as text: importing the package needs torch and fairseq, which are not there yet.
+version = re.search(r'^__version__ = "(.+)"', (here / "s2s_plugin" / "__init__.py").read_text(), re.M).group(1)
+readme = here / "README.md"
+
+setup(
+    name="s2s_plugin",
+    version=version,
+    description="RNN encoder-decoders with additive attention, as a fairseq --user-dir plugin",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["s2s_plugin", "s2s_plugin.*"]),
+    package_data={"s2s_plugin": ["ops/README.md"]},
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        "torch>=2.6,<2.14",
+        # The fairseq that imports on Python 3.11 and 3.12; its module is called `fairseq`.
+        "ve-fairseq==0.12.3.*",
+        "sacrebleu>=2.3,<3",
+        "sentencepiece>=0.2,<0.3",
+    ],
+    extras_require={
+        "test": ["pytest>=8"],
+        "plots": ["matplotlib>=3.8"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
