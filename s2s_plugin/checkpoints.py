@@ -7,7 +7,8 @@ are allowed here, nothing else is.
 
 import argparse
 import functools
-import pickle
+import re
+import traceback
 
 import numpy
 import torch
@@ -50,29 +51,29 @@ def explain_errors(load):
     def load_or_explain(path, *args, **kwargs):
         try:
             return load(path, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(_explain_unpickling(path, error)) from None
-        except (EOFError, RuntimeError) as error:
-            # torch's readers of the zip archive and of its tensors fail so on a file that was cut short.
-            raise CheckpointError(f"{path} is empty, truncated or not a checkpoint: {_first_line(error)}") from error
+        except Exception as error:
+            if not _came_from_torch_load(error):
+                raise
+            raise CheckpointError(_explain(path, str(error) or type(error).__name__)) from None
 
     return load_or_explain
 
 
-def _explain_unpickling(path, error: Exception) -> str:
-    text = str(error)
-    marker = "Unsupported global: GLOBAL "
-    if marker in text:
-        name = text.split(marker, 1)[1].split(" ", 1)[0]
+def _came_from_torch_load(error: Exception) -> bool:
+    """torch fails on a broken file with errors of many kinds; where they come from tells them from all others."""
+    return any(
+        frame.f_globals.get("__name__") == "torch.serialization" for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+
+
+def _explain(path, message: str) -> str:
+    """`message` is torch's: long, and it advises to switch the protection off."""
+    called = re.search(r"GLOBAL ([\w.]+)", message)
+    if called:
         return (
-            f"{path} is refused: loading it would call {name}, which no fairseq checkpoint needs. "
+            f"{path} is refused: loading it would call {called.group(1)}, which no fairseq checkpoint needs. "
             "It may hold code of somebody else; nothing of it was run."
         )
-    if "Unsupported operand" in text or "Unsupported class" in text or "Trying to" in text:
-        return f"{path} is refused: it holds more than tensors and settings. Nothing of it was run. {_first_line(error)}"
-    return f"{path} is empty, truncated or not a checkpoint: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if "WeightsUnpickler error: Unsupported" in message or "Trying to" in message:
+        return f"{path} is refused: it holds more than tensors and settings; nothing of it was run."
+    return f"{path} is empty, truncated or not a checkpoint ({message.strip().split('. ')[0]})"

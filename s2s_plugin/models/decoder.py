@@ -1,8 +1,5 @@
 """The decoder as fairseq's beam search calls it, one token at a time."""
 
-from typing import List, Optional
-
-import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
@@ -38,7 +35,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         dropout_in: float,
         dropout_out: float,
         share_input_output_embed: bool,
-        adaptive_softmax_cutoff: Optional[List[int]],
+        adaptive_softmax_cutoff: list[int] | None,
     ):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
@@ -58,7 +55,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         encoder_out: EncoderOut = None,
         incremental_state=None,
         features_only: bool = False,
-        src_lengths: Optional[Tensor] = None,
+        src_lengths: Tensor | None = None,
     ):
         """Teacher forcing over all of `prev_output_tokens`, or with `incremental_state` one step from its last column.
 
@@ -97,7 +94,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         return self.embed_tokens.weight if self.output_projection is None else self.output_projection.weight
 
     @property
-    def output_bias(self) -> Optional[Tensor]:
+    def output_bias(self) -> Tensor | None:
         """(V,), or None where the projection is the embedding."""
         return None if self.output_projection is None else self.output_projection.bias
 

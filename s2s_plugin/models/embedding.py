@@ -1,7 +1,6 @@
 """Word embeddings, fresh or from a file."""
 
 import os
-from typing import Optional
 
 from fairseq import utils
 from fairseq.data import Dictionary
@@ -10,7 +9,7 @@ from torch import nn
 from ..modules.cells import INIT_RANGE
 
 
-def build_embedding(dictionary: Dictionary, embed_dim: int, path: Optional[str], option: str) -> nn.Embedding:
+def build_embedding(dictionary: Dictionary, embed_dim: int, path: str | None, option: str) -> nn.Embedding:
     """An embedding of the dictionary's symbols, 0 at padding.
 
     Args:

@@ -1,6 +1,6 @@
 """The recurrent decoder: a first layer that attends, layers above it that run fused over all steps, the readout."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ class DecoderState(NamedTuple):
     """
 
     hidden: Tensor
-    cell: Optional[Tensor]
-    keys: Optional[Tensor]
+    cell: Tensor | None
+    keys: Tensor | None
 
 
 class DecoderOutput(NamedTuple):
@@ -37,7 +37,7 @@ class DecoderOutput(NamedTuple):
     """
 
     features: Tensor
-    attn: Optional[Tensor]
+    attn: Tensor | None
     state: DecoderState
 
 
@@ -95,7 +95,7 @@ class RNNDecoder(nn.Module):
         num_layers: int,
         memory_size: int,
         output_size: int,
-        attn_dim: Optional[int],
+        attn_dim: int | None,
         bridge: str,
         dropout: float,
     ):
@@ -160,7 +160,7 @@ class RNNDecoder(nn.Module):
         state = DecoderState(torch.stack(hiddens), torch.stack(cells) if self.has_cell else None, state.keys)
         return DecoderOutput(features, attn, state)
 
-    def _run(self, layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Optional[Tensor], index: int):
+    def _run(self, layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor | None, index: int):
         """One fused layer from its slice of the state. Returns y (T, B, H) and its final hidden and cell, (B, H)."""
         start = hidden[index : index + 1].contiguous()
         if not self.has_cell:

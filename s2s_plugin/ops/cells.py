@@ -6,7 +6,7 @@ hidden side; they are one tensor where the cell adds them) and what flows to the
 The equations are those of `reference.cell_step`; the derivation is in README.md.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,23 +21,23 @@ class CellGrad(NamedTuple):
 
     d_x_preact: Tensor
     d_h_preact: Tensor
-    d_hidden: Optional[Tensor]
-    d_cell: Optional[Tensor]
+    d_hidden: Tensor | None
+    d_cell: Tensor | None
 
 
-def tanh_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Optional[Tensor]):
+def tanh_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
     """Elman cell: h = tanh(x_preact + h_preact). Returns hidden, cell (None) and the saved gates (B, H)."""
     gates = x_preact.add_(h_preact).tanh_()
     return gates, None, gates
 
 
-def tanh_backward(d_hidden: Tensor, d_cell: Optional[Tensor], gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+def tanh_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
     """d_preact = (1 - h^2) d_h."""
     d_preact = torch.ops.aten.tanh_backward(d_hidden, gates)
     return CellGrad(d_preact, d_preact, None, None)
 
 
-def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Optional[Tensor]):
+def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
     """GRU cell. Returns hidden, cell (None) and the saved gates (B, 4H): reset, update, candidate, W_hn h + b_hn."""
     size = hidden.size(1)
     h_n = h_preact[:, 2 * size :]
@@ -47,7 +47,7 @@ def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Option
     return torch.lerp(candidate, hidden, update), None, torch.cat([x_preact, h_n], dim=1)
 
 
-def gru_backward(d_hidden: Tensor, d_cell: Optional[Tensor], gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+def gru_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
     """The two pre-activations differ in the candidate's block, which the reset gate scales on the hidden side."""
     size = d_hidden.size(1)
     reset, update, candidate, h_n = gates.split(size, dim=1)

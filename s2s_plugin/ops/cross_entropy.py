@@ -4,8 +4,6 @@ The gradients of the features and of the output weight are formed in the forward
 are at hand, and only scaled in the backward pass. The derivation is in README.md.
 """
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -64,7 +62,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 def label_smoothed_cross_entropy(
     features: Tensor,
     weight: Tensor,
-    bias: Optional[Tensor],
+    bias: Tensor | None,
     target: Tensor,
     epsilon: float,
     ignore_index: int,

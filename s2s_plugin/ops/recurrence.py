@@ -4,8 +4,6 @@ The forward loop leaves no autograd records and the backward loop forms no weigh
 product over all time steps after it. The derivation is in README.md.
 """
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -99,7 +97,7 @@ def attention_recurrence(
     keys: Tensor,
     padding_mask: Tensor,
     hidden: Tensor,
-    cell: Optional[Tensor],
+    cell: Tensor | None,
     w_query: Tensor,
     v: Tensor,
     w_context: Tensor,

@@ -3,7 +3,7 @@
 Plain loops over time that autograd differentiates. Time comes first, `padding_mask` is True at padding.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ class RecurrenceOutput(NamedTuple):
     hidden: Tensor
     context: Tensor
     attn: Tensor
-    cell: Optional[Tensor]
+    cell: Tensor | None
 
 
 def check_cell(cell_type: str) -> None:
@@ -35,7 +35,7 @@ def check_cell(cell_type: str) -> None:
         raise ValueError(f"unknown cell {cell_type!r}: choose from {', '.join(GATES)}")
 
 
-def cell_step(cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Optional[Tensor]):
+def cell_step(cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
     """One step of a tanh (Elman), GRU or LSTM cell, as `torch.nn.RNNCell`, `GRUCell` and `LSTMCell` define them.
 
     Args:
@@ -91,7 +91,7 @@ def attention_recurrence(
     keys: Tensor,
     padding_mask: Tensor,
     hidden: Tensor,
-    cell: Optional[Tensor],
+    cell: Tensor | None,
     w_query: Tensor,
     v: Tensor,
     w_context: Tensor,
@@ -135,7 +135,7 @@ def attention_recurrence(
 def label_smoothed_cross_entropy(
     features: Tensor,
     weight: Tensor,
-    bias: Optional[Tensor],
+    bias: Tensor | None,
     target: Tensor,
     epsilon: float,
     ignore_index: int,

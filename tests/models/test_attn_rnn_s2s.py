@@ -1,0 +1,189 @@
+"""The model as fairseq's generator and trainer use it."""
+
+import io
+
+import pytest
+import torch
+
+from s2s_plugin.models.presets import PRESETS
+from tests.models.builders import make_dictionary, make_model, make_task
+
+PAD, EOS = 1, 2
+SOURCES = [[4, 9, 5, 7, EOS], [6, 6, EOS], [10, EOS]]
+PREV = torch.tensor([[EOS, 8, 4, 5], [EOS, 12, 12, 6], [EOS, 4, 4, 4]])
+
+VARIANTS = {
+    "default": {},
+    "bidirectional": {"encoder_bidirectional": True},
+    "deep gru": {"encoder_layers": 2, "decoder_layers": 3, "encoder_cell": "gru", "decoder_cell": "gru"},
+    "mixed cells, mean bridge": {"encoder_cell": "tanh", "decoder_bridge": "mean", "decoder_layers": 2},
+    "zero bridge": {"decoder_bridge": "zero"},
+    "no attention": {"decoder_attention": "0", "decoder_layers": 2},
+    **{name: options for name, options in PRESETS.items()},
+}
+
+
+def pad(sources, side="right"):
+    size = max(map(len, sources))
+    rows = [s + [PAD] * (size - len(s)) if side == "right" else [PAD] * (size - len(s)) + s for s in sources]
+    return torch.tensor(rows)
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+def model(request):
+    torch.manual_seed(22)
+    return make_model(**request.param).double()
+
+
+def test_alone_equals_in_a_batch_on_either_side(model):
+    right, extra_right = model(pad(SOURCES), None, PREV)
+    left, extra_left = model(pad(SOURCES, "left"), None, PREV)
+    torch.testing.assert_close(left, right)
+    for row, source in enumerate(SOURCES):
+        alone, extra = model(torch.tensor([source]), None, PREV[row : row + 1])
+        torch.testing.assert_close(right[row], alone[0])
+        if extra["attn"][0] is not None:
+            size = len(source)
+            torch.testing.assert_close(extra_right["attn"][0][row, :, :size], extra["attn"][0][0])
+            torch.testing.assert_close(extra_left["attn"][0][row, :, -size:], extra["attn"][0][0])
+            assert extra_right["attn"][0][row, :, size:].eq(0).all()
+
+
+def test_steps_equal_teacher_forcing(model):
+    expected, expected_extra = model(pad(SOURCES), None, PREV)
+    encoder_out, state = model.encoder(pad(SOURCES)), {}
+    for t in range(PREV.size(1)):
+        logits, extra = model.decoder(PREV[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
+        assert logits.size(1) == 1
+        torch.testing.assert_close(logits[:, 0], expected[:, t])
+        if extra["attn"][0] is not None:
+            torch.testing.assert_close(extra["attn"][0][:, 0], expected_extra["attn"][0][:, t])
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [0, 0, 2], [1], [0, 1, 2], [2, 2, 1, 0, 0]])
+def test_reorder_then_step_is_step_then_reorder(model, order):
+    """Any order: beams that move within their sentence, rows that leave, rows that change places."""
+    order = torch.tensor(order)
+    encoder_out, state = model.encoder(pad(SOURCES)), {}
+    model.decoder(PREV[:, :1], encoder_out=encoder_out, incremental_state=state)
+    after, _ = model.decoder(PREV[:, :2], encoder_out=encoder_out, incremental_state=dict(state))
+    moved = model.encoder.reorder_encoder_out(encoder_out, order)
+    model.decoder.reorder_incremental_state(state, order)
+    before, _ = model.decoder(PREV[order, :2], encoder_out=moved, incremental_state=state)
+    torch.testing.assert_close(before, after[order])
+
+
+def test_what_belongs_to_sentences_is_not_copied_when_beams_move():
+    model = make_model()
+    beams = torch.tensor([0, 0, 1, 1, 2, 2])
+    encoder_out, state = model.encoder.reorder_encoder_out(model.encoder(pad(SOURCES)), beams), {}
+    prev = PREV[beams]
+    model.decoder(prev[:, :1], encoder_out=encoder_out, incremental_state=state)
+    within = torch.tensor([1, 1, 2, 3, 5, 4])
+    keys = model.decoder.get_incremental_state(state, "decoder_state")["keys"]
+    assert model.encoder.reorder_encoder_out(encoder_out, within) is encoder_out
+    model.decoder.reorder_incremental_state(state, within)
+    assert model.decoder.get_incremental_state(state, "decoder_state")["keys"] is keys
+    model.decoder.reorder_incremental_state(state, torch.tensor([0, 1, 4, 5]))
+    assert model.decoder.get_incremental_state(state, "decoder_state")["keys"].size(0) == 4
+
+
+def test_attention_is_given_while_training():
+    model = make_model().train()
+    _, extra = model(pad(SOURCES), None, PREV)
+    assert extra["attn"][0].shape == (3, 4, 5) and extra["attn"][0].requires_grad
+
+
+def test_state_dict_round_trip(model):
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    expected, _ = model(pad(SOURCES), None, PREV)
+    for parameter in model.parameters():
+        parameter.data.add_(1.0)
+    model.load_state_dict(torch.load(file, weights_only=True))
+    torch.testing.assert_close(model(pad(SOURCES), None, PREV)[0], expected)
+
+
+def test_every_parameter_learns(model):
+    model.train()
+    logits, extra = model(pad(SOURCES), None, PREV)
+    torch.log_softmax(logits, dim=2)[:, :, 5].sum().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None or p.grad.eq(0).all()]
+
+
+def test_shared_embeddings_are_one_tensor():
+    joint = make_dictionary(8)
+    sizes = {"encoder_embed_dim": 4, "decoder_embed_dim": 4}
+    tied = make_model(make_task(joint, joint), share_all_embeddings=True, **sizes)
+    assert tied.encoder.embed_tokens is tied.decoder.embed_tokens
+    assert tied.decoder.output_weight is tied.encoder.embed_tokens.weight
+    output = make_model(share_decoder_input_output_embed=True)
+    assert output.decoder.output_weight is output.decoder.embed_tokens.weight
+    assert make_model().decoder.output_weight is not make_model().decoder.embed_tokens.weight
+
+
+def test_dropout_options_reach_their_places():
+    general = make_model(dropout=0.3)
+    assert {m.p for m in general.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    special = make_model(
+        dropout=0.3, encoder_dropout_in=0.0, encoder_dropout_out=0.1, decoder_dropout_in=0.2, decoder_dropout_out=0.4
+    )
+    assert special.encoder.dropout_in.p == 0.0
+    assert special.encoder.encoder.dropout.p == 0.1
+    assert special.decoder.dropout_in.p == 0.2
+    assert special.decoder.decoder.dropout.p == 0.4
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_pretrained_embeddings_are_read_and_frozen(tmp_path, side):
+    path = tmp_path / "vectors.txt"
+    width = {"encoder": 6, "decoder": 4}[side]
+    word = {"encoder": "w3", "decoder": "t3"}[side]
+    path.write_text(f"1 {width}\n{word} {' '.join(['0.5'] * width)}\n")
+    model = make_model(**{f"{side}_embed_path": str(path), f"{side}_freeze_embed": True})
+    embedding = getattr(model, side).embed_tokens
+    assert embedding.weight[4 + 3].eq(0.5).all() and embedding.weight[4].ne(0.5).any()
+    assert not embedding.weight.requires_grad
+    assert embedding.weight[PAD].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"encoder_cell": "sru"}, "unknown cell 'sru': choose from tanh, gru, lstm"),
+        ({"decoder_bridge": "sum"}, "unknown bridge 'sum': choose from zero, last, mean"),
+        ({"decoder_attention": "perhaps"}, "--decoder-attention perhaps: choose from 1, true, 0, false"),
+        ({"decoder_attention": "0", "decoder_bridge": "zero"}, "sees nothing of the source"),
+        ({"share_all_embeddings": True}, "needs a joint dictionary"),
+        (
+            {"share_decoder_input_output_embed": True, "decoder_out_embed_dim": 5},
+            r"--decoder-embed-dim \(4\) equal to --decoder-out-embed-dim \(5\)",
+        ),
+        ({"encoder_embed_path": "/no/such/file"}, "no file of pretrained embeddings at /no/such/file"),
+        ({"decoder_layers": 0}, "num_layers must be a positive whole number, not 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
+
+
+def test_sizes_of_shared_embeddings_are_both_named():
+    joint = make_dictionary(8)
+    with pytest.raises(ValueError, match=r"--encoder-embed-dim \(6\) equal to --decoder-embed-dim \(4\)"):
+        make_model(make_task(joint, joint), share_all_embeddings=True)
+
+
+def test_pretrained_embeddings_of_another_width_are_refused(tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("1 3\nw3 1 2 3\n")
+    with pytest.raises(ValueError, match="the vector of 'w3' has 3 values, but --encoder-embed-dim is 6"):
+        make_model(encoder_embed_path=str(path))
+
+
+def test_a_checkpoint_of_other_dictionaries_is_refused():
+    state = make_model().state_dict()
+    other = make_model(make_task(target=make_dictionary(20, "t")))
+    with pytest.raises(ValueError, match="target dictionary holds 24 symbols, but the checkpoint was trained with 13"):
+        other.load_state_dict(state)

@@ -1,0 +1,62 @@
+"""The loss in chunks against the specification, fairseq's own, and finite differences."""
+
+import pytest
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+
+from s2s_plugin.ops import cross_entropy, reference
+
+PAD = 1
+
+
+@pytest.fixture(params=[1, 3, 100], ids=["row by row", "three rows", "one chunk"])
+def small_chunks(request, monkeypatch):
+    """Chunks of so many rows of 11 float64 logits."""
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", request.param * 11 * 8)
+
+
+def make_inputs(with_bias, dtype=torch.float64):
+    torch.manual_seed(8)
+    features = torch.randn(10, 5, dtype=dtype, requires_grad=True)
+    weight = torch.randn(11, 5, dtype=dtype, requires_grad=True)
+    bias = torch.randn(11, dtype=dtype, requires_grad=True) if with_bias else None
+    return features, weight, bias, torch.tensor([0, PAD, 3, 10, PAD, 5, 5, 2, 9, PAD])
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_gradcheck(with_bias, epsilon, small_chunks):
+    features, weight, bias, target = make_inputs(with_bias)
+
+    def loss(features, weight, bias):
+        return cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, epsilon, PAD)[0] * 3
+
+    assert torch.autograd.gradcheck(loss, (features, weight, bias))
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_equals_reference_and_fairseq(with_bias, epsilon, small_chunks):
+    features, weight, bias, target = make_inputs(with_bias)
+    got = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, epsilon, PAD)
+    expected = reference.label_smoothed_cross_entropy(features, weight, bias, target, epsilon, PAD)
+    lprobs = torch.log_softmax(torch.nn.functional.linear(features, weight, bias), dim=1)
+    fairseq = label_smoothed_nll_loss(lprobs, target, epsilon, ignore_index=PAD)
+    for a, b, c in zip(got, expected, fairseq, strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
+
+
+def test_frozen_arguments_get_no_gradient():
+    features, weight, bias, target = make_inputs(True)
+    weight.requires_grad_(False)
+    cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)[0].backward()
+    assert weight.grad is None and features.grad is not None and bias.grad is not None
+
+
+def test_padding_has_no_gradient_and_no_loss():
+    features, weight, bias, target = make_inputs(False)
+    target = torch.full_like(target, PAD)
+    loss, nll_loss = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
+    loss.backward()
+    assert loss == 0 and nll_loss == 0 and features.grad.eq(0).all() and weight.grad.eq(0).all()

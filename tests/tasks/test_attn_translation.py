@@ -1,0 +1,89 @@
+"""Padding, tokenizers and the check of the dictionaries; validation itself runs in tests/cli."""
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from sacrebleu.metrics.bleu import BLEU
+
+from s2s_plugin.tasks.attn_translation import (
+    AttnTranslationConfig,
+    AttnTranslationTask,
+    check_tokenizer,
+    fingerprint,
+)
+from tests.models.builders import make_dictionary
+
+
+def make_task(source=None, target=None, **options):
+    return AttnTranslationTask(
+        AttnTranslationConfig(**options), source or make_dictionary(8), target or make_dictionary(9, "t")
+    )
+
+
+@pytest.mark.parametrize("left, padded", [(False, [4, 2, 1, 1]), (True, [1, 1, 4, 2])])
+def test_interactive_input_is_padded_on_the_side_of_the_option(left, padded):
+    task = make_task(left_pad_source=left)
+    sentences = [torch.tensor([4, 5, 6, 2]), torch.tensor([4, 2])]
+    dataset = task.build_dataset_for_inference(sentences, [4, 2])
+    batch = dataset.collater([dataset[0], dataset[1]])
+    assert batch["net_input"]["src_tokens"].tolist() == [[4, 5, 6, 2], padded]
+
+
+@pytest.mark.parametrize("name", [None, "13a", "zh", "char", "intl", "none"])
+def test_known_tokenizers(name):
+    check_tokenizer(name)
+
+
+def test_unknown_tokenizer_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="--eval-bleu-tokenizer chinese: choose from none, zh, 13a"):
+        check_tokenizer("chinese")
+    assert {"13a", "zh", "char", "intl", "none"} <= set(BLEU.TOKENIZERS)
+
+
+def test_contradiction_with_tokenized_bleu_is_refused():
+    with pytest.raises(ValueError, match="means --eval-bleu-tokenizer none, but it is zh"):
+        AttnTranslationTask.setup_task(AttnTranslationConfig(eval_bleu_tokenizer="zh", eval_tokenized_bleu=True))
+
+
+@pytest.mark.parametrize(
+    "options, score",
+    [
+        ({"eval_bleu_tokenizer": "zh"}, 100.0),
+        ({"eval_bleu_tokenizer": "none"}, 0.0),
+        ({"eval_tokenized_bleu": True}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_validation_bleu_uses_the_tokenizer_on_detokenised_text(options, score):
+    """Six characters, other pieces: equal to `zh`, which splits characters; one wrong word to the others."""
+    dictionary = Dictionary()
+    pieces = ["▁今天", "天气", "很好", "▁今", "天天", "气很", "坏", "好"]
+    for piece in pieces:
+        dictionary.add_symbol(piece)
+    task = make_task(target=dictionary, eval_bleu_remove_bpe="sentencepiece", **options)
+    task.tokenizer = None
+
+    def tokens(text):
+        return torch.tensor([dictionary.index(piece) for piece in text.split()] + [dictionary.eos()])
+
+    if score:
+        hypothesis, reference = "▁今 天天 气很 好", "▁今天 天气 很好"
+    else:
+        hypothesis, reference = "▁今 天天 气很 坏", "▁今天 天气 很好"
+    task.inference_step = lambda *args, **kwargs: [[{"tokens": tokens(hypothesis)}]]
+    bleu = task._inference_with_bleu(None, {"target": tokens(reference).unsqueeze(0)}, None)
+    assert bleu.score == pytest.approx(score)
+
+
+def test_state_names_the_dictionaries_and_refuses_others():
+    task = make_task()
+    state = task.state_dict()
+    assert state["dictionaries"] == {"source": fingerprint(task.src_dict), "target": fingerprint(task.tgt_dict)}
+    make_task().load_state_dict(state)
+    make_task().load_state_dict({})  # a checkpoint of the stock task
+    make_task().set_checkpoint_dict(task.get_checkpoint_dict()["AttnTranslationTask"])
+    other = make_task(target=make_dictionary(9, "u"))
+    with pytest.raises(ValueError, match="the target dictionary is not the one"):
+        other.load_state_dict(state)
+    with pytest.raises(ValueError, match="the target dictionary is not the one"):
+        other.set_checkpoint_dict(task.get_checkpoint_dict()["AttnTranslationTask"])
