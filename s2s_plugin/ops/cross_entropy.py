@@ -14,12 +14,12 @@ CHUNK_BYTES = 2**23
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features, weight, bias, target, epsilon, ignore_index):
+    def forward(ctx, features, weight, bias, target, epsilon, ignore_index, differentiate):
         vocabulary = weight.size(0)
         dtype = torch.promote_types(features.dtype, torch.float32)
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
-        want_features, want_weight, want_bias = ctx.needs_input_grad[:3]
+        want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
         d_features = torch.empty_like(features) if want_features else None
         d_weight = torch.zeros_like(weight) if want_weight else None
         d_bias = torch.zeros_like(bias) if want_bias else None
@@ -56,7 +56,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_loss, _):
         grads = (grad if grad is None else grad * d_loss.to(grad.dtype) for grad in ctx.saved_tensors)
-        return *grads, None, None, None
+        return *grads, None, None, None, None
 
 
 def label_smoothed_cross_entropy(
@@ -71,4 +71,6 @@ def label_smoothed_cross_entropy(
 
     `nll_loss` is for the log and carries no gradient.
     """
-    return _LabelSmoothedCrossEntropy.apply(features, weight, bias, target, epsilon, ignore_index)
+    return _LabelSmoothedCrossEntropy.apply(
+        features, weight, bias, target, epsilon, ignore_index, torch.is_grad_enabled()
+    )

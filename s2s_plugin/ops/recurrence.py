@@ -16,8 +16,9 @@ from .reference import RecurrenceOutput, check_cell
 class _AttentionRecurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type
-    ):
+        ctx, x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type,
+        differentiate,
+    ):  # fmt: skip
         steps, batch, _ = x_preact.shape
         width, size = w_query.shape
         # The query and the hidden side of the cell read the same state: one matrix product serves both.
@@ -31,7 +32,7 @@ class _AttentionRecurrence(torch.autograd.Function):
         contexts = x_preact.new_empty(steps, batch, memory.size(2))
         queries = x_preact.new_empty(steps, batch, width)
         attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=read.softmax_dtype)
-        keep = any(ctx.needs_input_grad)
+        keep = differentiate and any(ctx.needs_input_grad)
         gates, cell_states = [], [cell]
         hiddens[0] = hidden
         for t in range(steps):
@@ -87,7 +88,7 @@ class _AttentionRecurrence(torch.autograd.Function):
         d_b_hidden = d_state[:, :, width:].sum(dim=(0, 1))
         return (
             d_x_preact, d_memory, d_keys, None, d_hidden, d_cell,
-            d_w_state[:width], d_v, d_w_context, d_w_state[width:], d_b_hidden, None,
+            d_w_state[:width], d_v, d_w_context, d_w_state[width:], d_b_hidden, None, None,
         )  # fmt: skip
 
 
@@ -113,6 +114,7 @@ def attention_recurrence(
     check_cell(cell_type)
     return RecurrenceOutput(
         *_AttentionRecurrence.apply(
-            x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type
+            x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type,
+            torch.is_grad_enabled(),
         )
-    )
+    )  # fmt: skip

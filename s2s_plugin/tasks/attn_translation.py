@@ -15,6 +15,9 @@ from sacrebleu.metrics.bleu import BLEU
 @dataclass
 class AttnTranslationConfig(TranslationConfig):
     left_pad_source: bool = field(default=False, metadata={"help": "pad the source on the left"})
+    max_source_positions: int = field(
+        default=100000, metadata={"help": "max number of tokens in the source sequence; the model has no limit"}
+    )
     eval_bleu_tokenizer: Optional[str] = field(
         default=None,
         metadata={
