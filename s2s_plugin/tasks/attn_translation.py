@@ -1,6 +1,7 @@
 """fairseq's `translation` with right padding, a choice of sacreBLEU tokenizer, and dictionaries that are checked."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -37,12 +38,16 @@ class AttnTranslationTask(TranslationTask):
 
         Raises:
             ValueError: unknown or unavailable tokenizer, or one that contradicts --eval-tokenized-bleu.
+            FileNotFoundError: no such folder of data.
         """
         check_tokenizer(cfg.eval_bleu_tokenizer)
         if cfg.eval_tokenized_bleu and cfg.eval_bleu_tokenizer not in (None, "none"):
             raise ValueError(
                 f"--eval-tokenized-bleu means --eval-bleu-tokenizer none, but it is {cfg.eval_bleu_tokenizer}"
             )
+        for path in utils.split_paths(cfg.data)[:1]:
+            if not os.path.isdir(path):
+                raise FileNotFoundError(f"no folder {path}: give the --destdir of fairseq-preprocess")
         return super().setup_task(cfg, **kwargs)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):

@@ -40,6 +40,11 @@ def test_unknown_tokenizer_lists_the_valid_ones():
     assert {"13a", "zh", "char", "intl", "none"} <= set(BLEU.TOKENIZERS)
 
 
+def test_a_missing_folder_is_named():
+    with pytest.raises(FileNotFoundError, match="no folder /no/such/data: give the --destdir of fairseq-preprocess"):
+        AttnTranslationTask.setup_task(AttnTranslationConfig(data="/no/such/data"))
+
+
 def test_contradiction_with_tokenized_bleu_is_refused():
     with pytest.raises(ValueError, match="means --eval-bleu-tokenizer none, but it is zh"):
         AttnTranslationTask.setup_task(AttnTranslationConfig(eval_bleu_tokenizer="zh", eval_tokenized_bleu=True))
