@@ -19,6 +19,11 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         dtype = torch.promote_types(features.dtype, torch.float32)
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
+        size, kept = features.size(0), None
+        if not features.is_cuda:
+            # Rows of padding cost as much as others; to count them on a GPU would mean to wait for it.
+            kept = target.ne(ignore_index).nonzero().squeeze(1)
+            features, target = features.index_select(0, kept), target.index_select(0, kept)
         want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
         d_features = torch.empty_like(features) if want_features else None
         d_weight = torch.zeros_like(weight) if want_weight else None
@@ -48,6 +53,8 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
                 d_weight.addmm_(d_logits.t(), chunk)
             if want_bias:
                 d_bias += d_logits.sum(dim=0)
+        if want_features and kept is not None:
+            d_features = d_features.new_zeros(size, d_features.size(1)).index_copy_(0, kept, d_features)
         ctx.save_for_backward(d_features, d_weight, d_bias)
         ctx.mark_non_differentiable(nll_loss)
         return loss, nll_loss
