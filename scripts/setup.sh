@@ -95,7 +95,7 @@ setup_install() {
   if [ -n "${TORCH_INDEX_URL:-}" ]; then
     setup_pip --index-url "$TORCH_INDEX_URL" torch || return 1
   fi
-  setup_pip --editable "$SETUP_ROOT[test]"
+  setup_pip --editable "${SETUP_ROOT}[test]"
 }
 
 setup_environment() {

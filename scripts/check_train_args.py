@@ -1,0 +1,30 @@
+"""Reads the arguments of a fairseq-train command as fairseq does, and stops there: mistakes show before time is spent.
+
+usage: check_train_args.py DATA [ARGUMENT ...]     (those of the fairseq-train command)
+"""
+
+import argparse
+import sys
+
+from fairseq import options, utils
+from fairseq.models import ARCH_MODEL_REGISTRY
+
+# The recipes' sizes are flags that these have.
+FAMILIES = ("attn_rnn_s2s", "lstm")
+
+
+def main() -> None:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--user-dir")
+    first.add_argument("--arch")
+    known, _ = first.parse_known_args()
+    utils.import_user_module(known)
+    fit = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith(FAMILIES) and not name.startswith("lstm_lm"))
+    if known.arch not in fit:
+        sys.exit(f"error: --arch {known.arch}: choose from {', '.join(fit)}")
+    sys.argv[0] = "fairseq-train"
+    options.parse_args_and_arch(options.get_training_parser())
+
+
+if __name__ == "__main__":
+    main()

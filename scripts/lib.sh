@@ -1,0 +1,236 @@
+#!/usr/bin/env bash
+# What the recipes share: options from a table, stages that are skipped when nothing changed, commands with a log.
+# To be sourced by scripts with `set -euo pipefail`. Written for bash 3.2 and newer.
+# shellcheck disable=SC2034,SC2154  # opt_* are set by name, from the table; EXTRA is for the scripts that source this
+
+die() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+say() { printf '==> %-11s %s\n' "$1" "$2"; }
+
+# --- options ----------------------------------------------------------------------------------------------------------
+# A table has a line `name | kind | default | help` for each option; a line without `|` is a heading of --help.
+# Kinds: int (1 or more), count (0 or more), number (0 or more), share (0 to below 1), lang, word, file (must exist),
+# path, flag, and choice:a,b,c. A value comes from the command line, else from the environment variable S2S_NAME, else
+# from the differences that a mode sets, else from the table.
+
+trim() {
+  local text=$1
+  text=${text#"${text%%[![:space:]]*}"}
+  printf '%s' "${text%"${text##*[![:space:]]}"}"
+}
+
+# Splits a line of the table into name, kind, default, help; false for a heading.
+split_option() {
+  case $1 in *'|'*) ;; *) return 1 ;; esac
+  local rest=$1
+  name=$(trim "${rest%%|*}") rest=${rest#*|}
+  kind=$(trim "${rest%%|*}") rest=${rest#*|}
+  default=$(trim "${rest%%|*}") help=$(trim "${rest#*|}")
+}
+
+variable_of() { printf 'opt_%s' "$1" | tr - _; }
+
+environment_of() { printf 'S2S_%s' "$1" | tr 'a-z-' 'A-Z_'; }
+
+# Prints what is wrong with a value of a kind, or nothing.
+value_fault() { # kind value
+  local number='^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$'
+  case $1 in
+    int) [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || echo "must be a whole number of at least 1" ;;
+    count) [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] || echo "must be a whole number of at least 0" ;;
+    number) [[ $2 =~ $number ]] || echo "must be a number of at least 0" ;;
+    share) [[ $2 =~ ^(0|0?\.[0-9]+|0\.)$ ]] || echo "must be a number from 0 to below 1" ;;
+    lang) [[ $2 =~ ^[a-z]{2,3}([_-][A-Za-z]+)?$ ]] || echo "must be a language code such as en, zh or pt_BR" ;;
+    word) [[ $2 =~ ^[A-Za-z0-9_-]+$ ]] || echo "must be a name of letters, digits and _" ;;
+    flag) [[ $2 =~ ^[01]$ ]] || echo "must be 1 (yes) or 0 (no)" ;;
+    file)
+      if [ ! -e "$2" ]; then
+        echo "does not exist"
+      elif [ ! -f "$2" ]; then
+        echo "is not a file"
+      elif [ ! -r "$2" ]; then
+        echo "cannot be read"
+      fi
+      ;;
+    path)
+      case $2 in
+        '') echo "must not be empty" ;;
+        *:*) echo "must not hold a colon, which fairseq takes for the end of a path" ;;
+      esac
+      ;;
+    choice:*)
+      case ",${1#choice:}," in *",$2,"*) ;; *) echo "must be one of ${1#choice:}" ;; esac
+      ;;
+  esac
+}
+
+set_option() { # kind name value shown
+  local fault=""
+  # An empty value stands for "not given", where the table's default is empty too.
+  if [ -n "$3" ] || [ "$1" = path ]; then fault=$(value_fault "$1" "$3"); fi
+  [ -z "$fault" ] || die "$4 $3: $fault"
+  printf -v "$(variable_of "$2")" '%s' "$3"
+}
+
+# Sets opt_NAME for every option of the table, and the array EXTRA to what follows `--`.
+parse_options() { # table mode-differences argument...
+  local table=$1 differences=$2 line name kind default help names="" given value env pair
+  shift 2
+  while IFS= read -r line; do
+    split_option "$line" || continue
+    names="$names --$name"
+    for pair in $differences; do
+      [ "${pair%%=*}" != "$name" ] || default=${pair#*=}
+    done
+    printf -v "$(variable_of "$name")" '%s' "$default"
+    env=$(environment_of "$name")
+    [ -z "${!env:-}" ] || set_option "$kind" "$name" "${!env}" "$env"
+  done <<<"$table"
+  EXTRA=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --)
+        shift
+        EXTRA=("$@")
+        break
+        ;;
+      --*) given=${1#--} ;;
+      *) die "unexpected argument '$1'; the options are:$names" ;;
+    esac
+    if ! find_option "$table" "${given%%=*}"; then
+      die "unknown option --${given%%=*}; the options are:$names"
+    fi
+    if [ "$kind" = flag ]; then
+      case $given in *=*) value=${given#*=} ;; *) value=1 ;; esac
+    else
+      case $given in
+        *=*) value=${given#*=} ;;
+        *)
+          [ $# -ge 2 ] || die "--$given needs a value"
+          value=$2
+          shift
+          ;;
+      esac
+      [ -n "$value" ] || die "--${given%%=*} needs a value"
+    fi
+    set_option "$kind" "$name" "$value" "--$name"
+    shift
+  done
+}
+
+# Sets kind, default and help to those of the option; false if the table has none of that name.
+find_option() { # table name
+  local line
+  while IFS= read -r line; do
+    if split_option "$line" && [ "$name" = "$2" ]; then return 0; fi
+  done <<<"$1"
+  return 1
+}
+
+# Whether a flag stands among the arguments (before `--`), for what has to be known before the others are read.
+has_flag() { # flag argument...
+  local flag=$1 argument
+  shift
+  for argument in "$@"; do
+    [ "$argument" != -- ] || return 1
+    [ "$argument" != "$flag" ] || return 0
+  done
+  return 1
+}
+
+print_options() { # table mode-differences
+  local line name kind default help pair
+  while IFS= read -r line; do
+    if split_option "$line"; then
+      for pair in $2; do
+        [ "${pair%%=*}" != "$name" ] || default=${pair#*=}
+      done
+      case $kind in
+        flag) kind="" default="" ;;
+        choice:*) kind=$(printf '%s' "${kind#choice:}" | tr , '|') ;;
+        int | count | number | share) kind=N ;;
+        *) kind=$(printf '%s' "$kind" | tr '[:lower:]' '[:upper:]') ;;
+      esac
+      printf '  %-26s %s%s\n' "--$name${kind:+ $kind}" "$help" "${default:+ [$default]}"
+    elif [ -n "$line" ]; then
+      printf '\n%s\n' "$line"
+    fi
+  done <<<"$1"
+}
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+# The stamp of a finished stage holds its settings, `key=value` a line, and the checksums of the stamps it builds on. A
+# stage is done again when these lines differ, and so are the ones that build on it.
+
+# Prints lines `key=value` for options.
+settings_of() {
+  local name variable
+  for name in "$@"; do
+    variable=$(variable_of "$name")
+    printf '%s=%s\n' "$name" "${!variable}"
+  done
+}
+
+input_stamp() { printf 'input-%s=%s\n' "$1" "$(cksum <"$WORK/stamps/$1")"; }
+
+# Says in a few words how settings differ: "vocab-tgt 6000 -> 3000".
+describe_change() { # old new
+  local line key old said=""
+  while IFS= read -r line; do
+    key=${line%%=*}
+    old=$(grep "^$key=" <<<"$1" || true)
+    if [ "$old" != "$line" ]; then
+      case $key in
+        input-*) [ -n "$said" ] || said="what it builds on" ;;
+        arguments) [ -n "$said" ] || said="arguments of fairseq-train" ;;
+        corpus) said="${said:+$said, }the corpus" ;;
+        *) said="${said:+$said, }$key ${old#*=} -> ${line#*=}" ;;
+      esac
+    fi
+  done <<<"$2"
+  printf '%s' "${said:-settings}"
+}
+
+# True if the stage has to run; its stamp is gone then.
+stage_due() { # name settings
+  local stamp="$WORK/stamps/$1" old
+  if [ -f "$stamp" ]; then
+    old=$(cat "$stamp")
+    if [ "$old" = "$2" ]; then
+      say "$1" "done before"
+      return 1
+    fi
+    say "$1" "again, for a change of: $(describe_change "$old" "$2")"
+    rm -f "$stamp"
+  fi
+  return 0
+}
+
+stage_done() { # name settings
+  printf '%s\n' "$2" >"$WORK/stamps/$1.new"
+  mv "$WORK/stamps/$1.new" "$WORK/stamps/$1"
+}
+
+# Runs a command; its output goes to a log, and what it died of to the screen. With --epochs N it shows a training.
+logged() { # log [--epochs N] command...
+  local log="$WORK/logs/$1.log" view=()
+  shift
+  if [ "$1" = --epochs ]; then
+    view=("$1" "$2")
+    shift 2
+  else
+    rm -f "$log"
+  fi
+  "$PY" "$ROOT/scripts/show_progress.py" --log "$log" ${view[@]+"${view[@]}"} -- "$@"
+}
+
+# Two runs in one folder would overwrite each other's work. The lock ends with the last process that holds it.
+lock_work() {
+  if command -v flock >/dev/null 2>&1; then
+    exec 9>"$WORK/.lock"
+    flock -n 9 || die "another run is at work in $WORK: wait for it, or choose another folder with --work"
+  fi
+}
