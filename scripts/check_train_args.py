@@ -19,11 +19,17 @@ def main() -> None:
     first.add_argument("--arch")
     known, _ = first.parse_known_args()
     utils.import_user_module(known)
+    from s2s_plugin.tasks.attn_translation import check_tokenizer
+
     fit = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith(FAMILIES) and not name.startswith("lstm_lm"))
     if known.arch not in fit:
         sys.exit(f"error: --arch {known.arch}: choose from {', '.join(fit)}")
     sys.argv[0] = "fairseq-train"
-    options.parse_args_and_arch(options.get_training_parser())
+    args = options.parse_args_and_arch(options.get_training_parser())
+    try:
+        check_tokenizer(args.eval_bleu_tokenizer)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

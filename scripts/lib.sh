@@ -154,7 +154,9 @@ print_options() { # table mode-differences
         int | count | number | share) kind=N ;;
         *) kind=$(printf '%s' "$kind" | tr '[:lower:]' '[:upper:]') ;;
       esac
-      printf '  %-26s %s%s\n' "--$name${kind:+ $kind}" "$help" "${default:+ [$default]}"
+      kind="--$name${kind:+ $kind}"
+      [ ${#kind} -le 26 ] || kind="$kind"$'\n'"$(printf '%28s' '')"
+      printf '  %-26s %s%s\n' "$kind" "$help" "${default:+ [$default]}"
     elif [ -n "$line" ]; then
       printf '\n%s\n' "$line"
     fi
@@ -231,6 +233,7 @@ logged() { # log [--epochs N] command...
 lock_work() {
   if command -v flock >/dev/null 2>&1; then
     exec 9>"$WORK/.lock"
-    flock -n 9 || die "another run is at work in $WORK: wait for it, or choose another folder with --work"
+    # What a killed run started needs some seconds to notice.
+    flock -w 10 9 || die "another run is at work in $WORK: wait for it, or choose another folder with --work"
   fi
 }

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 RECORD = re.compile(r"^[\d-]+ [\d:]+ \| \w+ \| (train_inner|train|valid) \| (\{.*\})$")
 STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \|")
 # The last line of a traceback, or what a command line parser says before it gives up.
-ERROR = re.compile(r"^([\w.]*(Error|Exception|Interrupt|Exit)\b|[\w.-]+: error: )")
+ERROR = re.compile(r"^([\w.]*(Error|Exception|Interrupt|Exit)\b|([\w.-]+: )?error: )")
 
 
 class TrainingView:

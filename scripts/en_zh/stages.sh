@@ -210,7 +210,7 @@ train_stage() {
   [ -z "$said" ] || say training "$said"
   done_before=$(epochs_done)
   if [ "$done_before" -lt "$opt_epochs" ]; then
-    say training "$opt_arch, $opt_epochs epochs on $(device_name)$([ "$done_before" -eq 0 ] ||
+    say training "$opt_arch, epochs: $opt_epochs, on $(device_name)$([ "$done_before" -eq 0 ] ||
       echo ", going on after epoch $done_before"); full log: $WORK/logs/train.log"
     train_model
   fi
