@@ -140,19 +140,22 @@ def run(command: list[str], log_path: str, epochs: int | None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         # Ctrl-C reaches the command as well; this process stays to report how it ended.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        drawn = ""
+        if on_terminal and view:
+            print("  starting ...", end="", flush=True)
         for line in child.stdout:
             log.write(line)
             log.flush()
             finished = view.feed(line) if view else None
-            if on_terminal and view and (finished or view.bar):
+            if on_terminal and view and (finished or view.bar != drawn):
+                drawn = view.bar
                 width = shutil.get_terminal_size().columns
-                sys.stdout.write("\r\x1b[K" + (finished + "\n" if finished else view.bar[: width - 1]))
-                sys.stdout.flush()
+                print("\r\x1b[K" + (finished + "\n" if finished else ""), end=drawn[: width - 1], flush=True)
             elif finished:
                 print(finished, flush=True)
         status = child.wait()
-    if on_terminal and view and view.bar:
-        print()
+    if on_terminal and view:
+        print("\r\x1b[K", end="", flush=True)
     if status == 0:
         return 0
     if status < 0:

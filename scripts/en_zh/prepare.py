@@ -101,6 +101,13 @@ def drop_blank(pairs: Iterable[Pair]) -> Iterator[Pair]:
     return (pair for pair in pairs if pair[0] and pair[1])
 
 
+def take(pairs: Iterable[Pair], limit: int) -> Iterator[Pair]:
+    """The first pairs, all if `limit` is 0. Reads on to the end, so that mistakes there are found as well."""
+    for number, pair in enumerate(pairs):
+        if not limit or number < limit:
+            yield pair
+
+
 def source_hash(source: str) -> int:
     return int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "big")
 
@@ -183,14 +190,14 @@ def make_text(args) -> None:
         for split in SPLITS:
             pairs = read_columns(Path(args.corpus) / f"{split}.tsv.gz", *columns)
             if args.limit:
-                pairs = itertools.islice(pairs, args.limit if split == "train" else max(2, args.limit // 20))
+                pairs = take(pairs, args.limit if split == "train" else max(2, args.limit // 20))
             counts[split] = write_pairs(pairs, folder, split, langs)
     else:
         files = {split: [getattr(args, f"{split}_{side}") for side in ("src", "tgt")] for split in SPLITS}
         given = {split: [Path(p) for p in paths] for split, paths in files.items() if all(paths)}
 
         def training_pairs() -> Iterator[Pair]:
-            return itertools.islice(drop_blank(read_pairs(*given["train"])), args.limit or None)
+            return take(drop_blank(read_pairs(*given["train"])), args.limit)
 
         # The small files first: a mistake in them then shows before the large ones are read.
         for split in ("valid", "test"):

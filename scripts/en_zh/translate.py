@@ -13,6 +13,9 @@ import threading
 import unicodedata
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from show_progress import last_error  # noqa: E402
+
 
 def clean(text: str) -> str:
     """The text as the training text was cleaned, and without control characters."""
@@ -104,7 +107,7 @@ def main() -> int:
         status = child.wait()
         if status:
             log.seek(0)
-            print("error: fairseq-interactive failed:", *log.readlines()[-5:], sep="\n  ", file=sys.stderr)
+            print("error: fairseq-interactive failed:", *last_error(log), sep="\n  ", file=sys.stderr)
         return status
 
 
