@@ -75,7 +75,7 @@ find_device() {
   [ "$opt_gpus" -le "$seen" ] || [ "$opt_gpus" -le 1 ] || die "--gpus $opt_gpus: PyTorch sees $seen here"
   if [ "$seen" -gt 0 ]; then GPUS=$opt_gpus; fi
   if [ "$seen" -gt 0 ] && [ "$GPUS" -eq 0 ]; then GPUS=$seen; fi
-  if [ "$GPUS" -eq 0 ] && [ "$opt_precision" != float32 ]; then
+  if [ "$GPUS" -eq 0 ] && [ "$opt_precision" != float32 ] && [ "${opt_prepare_only:-0}" = 0 ]; then
     die "--precision $opt_precision needs a GPU: fairseq has it nowhere else"
   fi
   DEVICE_ARGS=()
@@ -174,29 +174,25 @@ set_training_aside() { # reason
   for name in checkpoints model output logs/train.log; do
     if [ -e "$WORK/$name" ]; then mv "$WORK/$name" "$WORK/old-$number/"; fi
   done
-  rm -f "$WORK/stamps/model" "$WORK/stamps/test"
+  rm -f "$WORK/stamps/training" "$WORK/stamps/model" "$WORK/stamps/test"
   say training "from the start, for a change of: $1; the former model is now in $WORK/old-$number"
 }
 
-train_stage() {
-  local identity epochs done_before former said
-  identity=$(
+# Readies the folder of the checkpoints: what a training with other settings left there is moved aside, what one with the
+# same settings left is gone on from. Sets TRAINING, the stamp of this training but for its epochs.
+ready_training() {
+  local former done_before said
+  TRAINING=$(
     input_stamp vocabulary
     # shellcheck disable=SC2086  # a list
     settings_of $MODEL_SETTINGS
     printf 'arguments=%s\n' "${TRAIN_ARGS[*]}"
   )
-  epochs=$(printf '%s\nepochs=%s\n' "$identity" "$opt_epochs")
-  if [ -f "$WORK/stamps/training" ] && [ "$(cat "$WORK/stamps/training")" = "$epochs" ]; then
-    say training "done before"
-    return 0
-  fi
-  rm -f "$WORK/stamps/training"
   if ls "$WORK"/checkpoints/*.pt >/dev/null 2>&1; then
     former=$(cat "$WORK/checkpoints/settings" 2>/dev/null || true)
     done_before=$(epochs_done)
-    if [ "$former" != "$identity" ]; then
-      set_training_aside "$(describe_change "$former" "$identity")"
+    if [ "$former" != "$TRAINING" ]; then
+      set_training_aside "$(describe_change "$former" "$TRAINING")"
     elif [ "$done_before" -gt "$opt_epochs" ]; then
       set_training_aside "epochs, of which $done_before are done and $opt_epochs are wanted"
     fi
@@ -205,16 +201,29 @@ train_stage() {
   mkdir -p "$WORK/checkpoints" "$WORK/model"
   cp "$WORK/spm/"*.model "$WORK/data-bin/"dict.*.txt "$WORK/model/"
   printf 'src_lang=%s\ntgt_lang=%s\n' "$opt_src_lang" "$opt_tgt_lang" >"$WORK/model/languages"
-  printf '%s\n' "$identity" >"$WORK/checkpoints/settings"
+  printf '%s\n' "$TRAINING" >"$WORK/checkpoints/settings"
   said=$("$PY" scripts/repair_checkpoints.py "$WORK/checkpoints")
   [ -z "$said" ] || say training "$said"
+}
+
+train_stage() {
+  local settings done_before
+  ready_training
+  settings=$(printf '%s\nepochs=%s\n' "$TRAINING" "$opt_epochs")
+  if [ -f "$WORK/stamps/training" ] && [ "$(cat "$WORK/stamps/training")" = "$settings" ]; then
+    say training "done before"
+    return 0
+  fi
+  rm -f "$WORK/stamps/training"
   done_before=$(epochs_done)
   if [ "$done_before" -lt "$opt_epochs" ]; then
     say training "$opt_arch, epochs: $opt_epochs, on $(device_name)$([ "$done_before" -eq 0 ] ||
       echo ", going on after epoch $done_before"); full log: $WORK/logs/train.log"
     train_model
+  else
+    say training "done elsewhere: $done_before epochs"
   fi
-  stage_done training "$epochs"
+  stage_done training "$settings"
 }
 
 device_name() {

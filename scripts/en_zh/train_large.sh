@@ -96,6 +96,7 @@ check_train_args
 text_stage
 vocabulary_stage
 if [ "$opt_prepare_only" = 1 ]; then
+  ready_training
   explain_launch
   exit 0
 fi
