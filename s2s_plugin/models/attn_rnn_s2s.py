@@ -9,6 +9,7 @@ from omegaconf import DictConfig, open_dict
 
 from ..modules.decoder import RNNDecoder
 from ..modules.encoder import RNNEncoder
+from ..modules.precision import check_compute_dtype
 from .config import AttnRNNS2SConfig
 from .decoder import AttnRNNDecoder
 from .embedding import build_embedding
@@ -30,6 +31,8 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         _fill_defaults(cfg)
         if task.source_dictionary is None or task.target_dictionary is None:
             raise ValueError("attn_rnn_s2s needs a source and a target dictionary: use --task attn_translation")
+        compute_dtype = str(cfg.compute_dtype)
+        check_compute_dtype(compute_dtype)
         has_attention = _attention_switch(cfg.decoder_attention)
         decoder_size = _first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
         out_embed_dim = _first(cfg.decoder_out_embed_dim, cfg.decoder_embed_dim)
@@ -72,7 +75,11 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         )
         return cls(
             AttnRNNEncoder(
-                task.source_dictionary, encoder_embed, encoder, dropout_in=_first(cfg.encoder_dropout_in, cfg.dropout)
+                task.source_dictionary,
+                encoder_embed,
+                encoder,
+                dropout_in=_first(cfg.encoder_dropout_in, cfg.dropout),
+                compute_dtype=compute_dtype,
             ),
             AttnRNNDecoder(
                 task.target_dictionary,
@@ -83,6 +90,7 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
                 dropout_out=dropout_out,
                 share_input_output_embed=cfg.share_decoder_input_output_embed or cfg.share_all_embeddings,
                 adaptive_softmax_cutoff=cutoffs,
+                compute_dtype=compute_dtype,
             ),
         )
 

@@ -6,6 +6,7 @@ from typing import Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.bridge import BRIDGES
+from ..modules.precision import COMPUTE_DTYPES
 from ..ops.reference import GATES
 
 CELLS = ChoiceEnum(list(GATES))
@@ -14,6 +15,14 @@ CELLS = ChoiceEnum(list(GATES))
 @dataclass
 class AttnRNNS2SConfig(FairseqDataclass):
     dropout: float = field(default=0.1, metadata={"help": "dropout where no more special option says otherwise"})
+
+    compute_dtype: ChoiceEnum(list(COMPUTE_DTYPES)) = field(
+        default="float32",
+        metadata={
+            "help": "bfloat16: matrix products and energies in bfloat16 (2 to 3 digits); parameters, cell state, "
+            "softmax, loss and optimiser stay in float32. Faster on CPUs with AVX-512 BF16 or AMX instructions"
+        },
+    )
 
     encoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the encoder"})
     encoder_embed_dim: int = field(default=512, metadata={"help": "width of the source embeddings"})

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from ..modules.cells import init_uniform
 from ..modules.decoder import DecoderState, RNNDecoder
+from ..modules.linear import AutocastCache, Linear
+from ..modules.precision import compute_in
 from .encoder import MAX_POSITIONS, EncoderOut, same_rows
 
 STATE = "decoder_state"
@@ -22,6 +24,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         output_size: D.
         dropout_in: on the embeddings.   dropout_out: inside an adaptive softmax.
         share_input_output_embed: project with the embedding, without bias.
+        compute_dtype: `float32` or `bfloat16`, for the matrix products.
         adaptive_softmax_cutoff: cutoffs of an adaptive softmax (Grave et al. 2017), or None for the full one.
     """
 
@@ -36,18 +39,21 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         dropout_out: float,
         share_input_output_embed: bool,
         adaptive_softmax_cutoff: list[int] | None,
+        compute_dtype: str,
     ):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.decoder = decoder
         self.dropout_in = nn.Dropout(dropout_in)
+        self.compute_dtype = compute_dtype
+        self.cast = AutocastCache()
         self.adaptive_softmax = self.output_projection = None
         if adaptive_softmax_cutoff is not None:
             self.adaptive_softmax = AdaptiveSoftmax(
                 len(dictionary), output_size, adaptive_softmax_cutoff, dropout=dropout_out
             )
         elif not share_input_output_embed:
-            self.output_projection = init_uniform(nn.Linear(output_size, len(dictionary)))
+            self.output_projection = init_uniform(Linear(output_size, len(dictionary)))
 
     def forward(
         self,
@@ -73,20 +79,23 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             past = self.get_incremental_state(incremental_state, STATE)
             if past is not None:
                 prev_output_tokens = prev_output_tokens[:, -1:]
-        state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
-        x = self.dropout_in(self.embed_tokens(prev_output_tokens))
-        out = self.decoder(x, encoder_out.state, state)
+        with compute_in(self.compute_dtype, prev_output_tokens.device):
+            state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
+            x = self.dropout_in(self.embed_tokens(prev_output_tokens))
+            out = self.decoder(x, encoder_out.state, state)
+            y = out.features if features_only else self.output_layer(out.features)
         if incremental_state is not None:
             saved = dict(out.state._asdict(), rows=encoder_out.rows)
             self.set_incremental_state(incremental_state, STATE, saved)
-        y = out.features if features_only else self.output_layer(out.features)
         return y, {"attn": [out.attn]}
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""
         if self.adaptive_softmax is not None:
             return features
-        return nn.functional.linear(features, self.output_weight, self.output_bias)
+        if self.output_projection is not None:
+            return self.output_projection(features)
+        return nn.functional.linear(features, self.cast("embedding", self.embed_tokens.weight))
 
     @property
     def output_weight(self) -> Tensor:

@@ -8,6 +8,7 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from ..modules.encoder import EncoderState, RNNEncoder
+from ..modules.precision import compute_in
 
 MAX_POSITIONS = int(1e5)
 """The model itself has no limit; the task's --max-source-positions and --max-target-positions rule."""
@@ -43,18 +44,29 @@ class AttnRNNEncoder(FairseqEncoder):
         embed_tokens: (V, E).
         encoder: takes E.
         dropout_in: on the embeddings.
+        compute_dtype: `float32` or `bfloat16`, for the matrix products.
     """
 
-    def __init__(self, dictionary: Dictionary, embed_tokens: nn.Embedding, encoder: RNNEncoder, *, dropout_in: float):
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        embed_tokens: nn.Embedding,
+        encoder: RNNEncoder,
+        *,
+        dropout_in: float,
+        compute_dtype: str,
+    ):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.encoder = encoder
         self.dropout_in = nn.Dropout(dropout_in)
+        self.compute_dtype = compute_dtype
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:
         """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed."""
         padding_mask = src_tokens.eq(self.dictionary.pad())
-        state = self.encoder(self.dropout_in(self.embed_tokens(src_tokens)), padding_mask)
+        with compute_in(self.compute_dtype, src_tokens.device):
+            state = self.encoder(self.dropout_in(self.embed_tokens(src_tokens)), padding_mask)
         return EncoderOut(state, torch.arange(src_tokens.size(0), device=src_tokens.device))
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:

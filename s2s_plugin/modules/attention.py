@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .cells import check_sizes, init_uniform
+from .linear import Linear
 
 
 class AdditiveAttention(nn.Module):
@@ -20,19 +21,19 @@ class AdditiveAttention(nn.Module):
     def __init__(self, *, query_size: int, memory_size: int, attn_dim: int):
         super().__init__()
         check_sizes(query_size=query_size, memory_size=memory_size, attn_dim=attn_dim)
-        self.key_proj = init_uniform(nn.Linear(memory_size, attn_dim))
-        self.query_proj = init_uniform(nn.Linear(query_size, attn_dim, bias=False))
-        self.energy_proj = init_uniform(nn.Linear(attn_dim, 1, bias=False))
+        self.key_proj = init_uniform(Linear(memory_size, attn_dim))
+        self.query_proj = init_uniform(Linear(query_size, attn_dim, bias=False))
+        self.energy_proj = init_uniform(Linear(attn_dim, 1, bias=False))
 
     @property
     def query_weight(self) -> Tensor:
         """W_q, (A, H)."""
-        return self.query_proj.weight
+        return self.query_proj.cast_weight
 
     @property
     def v(self) -> Tensor:
         """v, (A,)."""
-        return self.energy_proj.weight.squeeze(0)
+        return self.energy_proj.cast_weight.squeeze(0)
 
     def forward(self, memory: Tensor) -> Tensor:
         """Args: memory (B, S, M). Returns keys (B, S, A) = W_k memory + b."""

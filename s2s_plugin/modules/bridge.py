@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .cells import check_sizes, init_uniform
 from .encoder import EncoderState
+from .linear import Linear
 
 BRIDGES = ("zero", "last", "mean")
 
@@ -34,8 +35,8 @@ class Bridge(nn.Module):
         check_sizes(memory_size=memory_size, hidden_size=hidden_size, num_layers=num_layers)
         self.kind, self.shape, self.has_cell = kind, (num_layers, hidden_size), has_cell
         width = num_layers * hidden_size
-        self.hidden_proj = None if kind == "zero" else init_uniform(nn.Linear(memory_size, width))
-        self.cell_proj = None if kind == "zero" or not has_cell else init_uniform(nn.Linear(memory_size, width))
+        self.hidden_proj = None if kind == "zero" else init_uniform(Linear(memory_size, width))
+        self.cell_proj = None if kind == "zero" or not has_cell else init_uniform(Linear(memory_size, width))
 
     def forward(self, state: EncoderState):
         """Returns hidden (L, B, H) and cell (L, B, H), the latter None without an LSTM."""

@@ -10,6 +10,7 @@ from .attention import AdditiveAttention
 from .bridge import Bridge
 from .cells import build_rnn, check_probabilities, check_sizes, gate_width, init_uniform
 from .encoder import EncoderState
+from .linear import Linear
 from .readout import Readout
 
 
@@ -56,16 +57,16 @@ class AttentionCell(nn.Module):
         self.cell = cell
         width = gate_width(cell, hidden_size)
         self.attention = AdditiveAttention(query_size=hidden_size, memory_size=memory_size, attn_dim=attn_dim)
-        self.input_proj = init_uniform(nn.Linear(input_size, width))
-        self.context_proj = init_uniform(nn.Linear(memory_size, width, bias=False))
-        self.hidden_proj = init_uniform(nn.Linear(hidden_size, width))
+        self.input_proj = init_uniform(Linear(input_size, width))
+        self.context_proj = init_uniform(Linear(memory_size, width, bias=False))
+        self.hidden_proj = init_uniform(Linear(hidden_size, width))
 
     def forward(self, x: Tensor, memory: Tensor, keys: Tensor, padding_mask: Tensor, hidden: Tensor, cell):
         """Args: x (T, B, E), the rest as in `attention_recurrence`. Returns its RecurrenceOutput."""
         return attention_recurrence(
             self.input_proj(x), memory, keys, padding_mask, hidden, cell,
             self.attention.query_weight, self.attention.v,
-            self.context_proj.weight, self.hidden_proj.weight, self.hidden_proj.bias, self.cell,
+            self.context_proj.cast_weight, self.hidden_proj.cast_weight, self.hidden_proj.cast_bias, self.cell,
         )  # fmt: skip
 
 

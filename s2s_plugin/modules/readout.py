@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .cells import check_sizes, init_uniform
+from .linear import Linear
 
 
 class Readout(nn.Module):
@@ -17,7 +18,7 @@ class Readout(nn.Module):
     def __init__(self, *, input_size: int, output_size: int):
         super().__init__()
         check_sizes(input_size=input_size, output_size=output_size)
-        self.proj = init_uniform(nn.Linear(input_size, output_size))
+        self.proj = init_uniform(Linear(input_size, output_size))
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Args: tensors (..., width). Returns features (..., output_size)."""

@@ -36,10 +36,10 @@ class AdditiveRead:
         return context, attn
 
     def start_backward(self) -> None:
-        """Clears what `backward` collects."""
-        self.d_energy_sum = torch.zeros_like(self.padding_mask, dtype=self.v.dtype)
-        self.d_energy_square_sum = torch.zeros_like(self.keys)
-        self.d_v = torch.zeros_like(self.v)
+        """Clears what `backward` collects: sums over all steps, in float32 or better."""
+        self.d_energy_sum = torch.zeros_like(self.padding_mask, dtype=self.softmax_dtype)
+        self.d_energy_square_sum = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
+        self.d_v = torch.zeros_like(self.v, dtype=self.softmax_dtype)
 
     def backward(self, query: Tensor, attn: Tensor, d_context: Tensor, d_attn: Tensor) -> Tensor:
         """Backward of one step.
@@ -55,7 +55,7 @@ class AdditiveRead:
         d_energy = attn * (d_attn - (attn * d_attn).sum(dim=1, keepdim=True))
         d_energy = d_energy.to(self.v.dtype)
         activation = self._tanh(query)
-        self.d_v.addmv_(activation.view(-1, activation.size(2)).t(), d_energy.view(-1))
+        self.d_v += torch.mv(activation.view(-1, activation.size(2)).t(), d_energy.view(-1))
         square = activation.square_()
         self.d_energy_sum += d_energy
         self.d_energy_square_sum.addcmul_(d_energy.unsqueeze(2), square)
@@ -71,6 +71,6 @@ class AdditiveRead:
         Returns:
             d_keys (B, S, A), d_memory (B, S, M), d_v (A,).
         """
-        d_keys = (self.d_energy_sum.unsqueeze(2) - self.d_energy_square_sum).mul_(self.v)
+        d_keys = (self.d_energy_sum.unsqueeze(2) - self.d_energy_square_sum).mul_(self.v).to(self.keys.dtype)
         d_memory = torch.bmm(attn.permute(1, 2, 0).to(d_context.dtype), d_context.transpose(0, 1))
-        return d_keys, d_memory, self.d_v
+        return d_keys, d_memory, self.d_v.to(self.v.dtype)

@@ -27,6 +27,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
         d_features = torch.empty_like(features) if want_features else None
         d_weight = torch.zeros_like(weight) if want_weight else None
+        weight = weight.to(features.dtype)
         d_bias = torch.zeros_like(bias) if want_bias else None
         loss, nll_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
 
@@ -35,7 +36,9 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
             chunk, labels = features[start : start + rows], target[start : start + rows]
             real = labels.ne(ignore_index).to(dtype).unsqueeze(1)
             labels = labels.clamp(0, vocabulary - 1).unsqueeze(1)
-            logits = torch.nn.functional.linear(chunk, weight, bias).to(dtype)
+            logits = torch.mm(chunk, weight.t()).to(dtype)
+            if bias is not None:
+                logits += bias
             log_z = torch.logsumexp(logits, dim=1, keepdim=True)
             nll = (log_z - logits.gather(1, labels)) * real
             smooth = (log_z * vocabulary - logits.sum(dim=1, keepdim=True)) * real
@@ -50,9 +53,9 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
             if want_features:
                 torch.mm(d_logits, weight, out=d_features[start : start + rows])
             if want_weight:
-                d_weight.addmm_(d_logits.t(), chunk)
+                d_weight += torch.mm(d_logits.t(), chunk)
             if want_bias:
-                d_bias += d_logits.sum(dim=0)
+                d_bias += d_logits.sum(dim=0, dtype=dtype)
         if want_features and kept is not None:
             d_features = d_features.new_zeros(size, d_features.size(1)).index_copy_(0, kept, d_features)
         ctx.save_for_backward(d_features, d_weight, d_bias)
@@ -76,8 +79,10 @@ def label_smoothed_cross_entropy(
 ):
     """The fast twin of `reference.label_smoothed_cross_entropy`: same arguments, shapes and result.
 
-    `nll_loss` is for the log and carries no gradient.
+    `nll_loss` is for the log and carries no gradient. The matrix products run in the dtype of `features`, the softmax
+    and the sums over rows in float32 or better.
     """
-    return _LabelSmoothedCrossEntropy.apply(
-        features, weight, bias, target, epsilon, ignore_index, torch.is_grad_enabled()
-    )
+    with torch.autocast(features.device.type, enabled=False):
+        return _LabelSmoothedCrossEntropy.apply(
+            features, weight, bias, target, epsilon, ignore_index, torch.is_grad_enabled()
+        )

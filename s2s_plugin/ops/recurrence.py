@@ -21,6 +21,7 @@ class _AttentionRecurrence(torch.autograd.Function):
     ):  # fmt: skip
         steps, batch, _ = x_preact.shape
         width, size = w_query.shape
+        ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
         # The query and the hidden side of the cell read the same state: one matrix product serves both.
         w_state = torch.cat([w_query, w_hidden]).t()
         b_state = torch.cat([b_hidden.new_zeros(width), b_hidden])
@@ -28,19 +29,24 @@ class _AttentionRecurrence(torch.autograd.Function):
         read = AdditiveRead(keys, memory, v, padding_mask)
         step_cell = cells.FORWARD[cell_type]
 
+        # The products run in the dtype of the weights; the state and the softmax stay in float32 or better.
+        state_dtype = read.softmax_dtype
+        hidden = hidden.to(state_dtype)
+        cell = None if cell is None else cell.to(state_dtype)
         hiddens = x_preact.new_empty(steps + 1, batch, size)
         contexts = x_preact.new_empty(steps, batch, memory.size(2))
         queries = x_preact.new_empty(steps, batch, width)
-        attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=read.softmax_dtype)
+        attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=state_dtype)
         keep = differentiate and any(ctx.needs_input_grad)
         gates, cell_states = [], [cell]
         hiddens[0] = hidden
         for t in range(steps):
             state = torch.addmm(b_state, hiddens[t], w_state)
-            queries[t], h_preact = state[:, :width], state[:, width:]
+            queries[t], h_preact = state[:, :width], state[:, width:].to(state_dtype)
             contexts[t], attns[t] = read.forward(queries[t])
-            preact = torch.addmm(x_preact[t], contexts[t], w_context_t)
-            hiddens[t + 1], cell, saved = step_cell(preact, h_preact, hiddens[t], cell)
+            preact = torch.addmm(x_preact[t], contexts[t], w_context_t).to(state_dtype)
+            hidden, cell, saved = step_cell(preact, h_preact, hidden, cell)
+            hiddens[t + 1] = hidden
             if keep:
                 gates.append(saved)
                 cell_states.append(cell)
@@ -69,16 +75,16 @@ class _AttentionRecurrence(torch.autograd.Function):
         # What flows into the state's product: the query's gradient, then the hidden side's.
         d_state = hiddens.new_empty(steps, batch, w_state.size(0))
         d_context_all = torch.empty_like(contexts)
-        d_hidden = torch.zeros_like(hiddens[0])
+        d_hidden = torch.zeros_like(hiddens[0], dtype=read.softmax_dtype)
         for t in reversed(range(steps)):
             d_hidden = d_hidden + d_hiddens[t]
             grad = step_cell(d_hidden, d_cell, gates[t], hiddens[t], cell_states[t], cell_states[t + 1])
             d_cell = grad.d_cell
             d_x_preact[t] = grad.d_x_preact
-            d_context = torch.addmm(d_contexts[t], grad.d_x_preact, w_context, out=d_context_all[t])
+            d_context = torch.addmm(d_contexts[t], d_x_preact[t], w_context, out=d_context_all[t])
             d_state[t, :, :width] = read.backward(queries[t], attns[t], d_context, d_attns[t])
             d_state[t, :, width:] = grad.d_h_preact
-            d_hidden = torch.mm(d_state[t], w_state)
+            d_hidden = torch.mm(d_state[t], w_state).to(read.softmax_dtype)
             if grad.d_hidden is not None:
                 d_hidden += grad.d_hidden
 
@@ -86,8 +92,10 @@ class _AttentionRecurrence(torch.autograd.Function):
         d_w_state = d_state.flatten(0, 1).t() @ hiddens[:-1].flatten(0, 1)
         d_w_context = d_x_preact.flatten(0, 1).t() @ contexts.flatten(0, 1)
         d_b_hidden = d_state[:, :, width:].sum(dim=(0, 1))
+        hidden_dtype, cell_dtype = ctx.dtypes
         return (
-            d_x_preact, d_memory, d_keys, None, d_hidden, d_cell,
+            d_x_preact, d_memory, d_keys, None,
+            d_hidden.to(hidden_dtype), None if d_cell is None else d_cell.to(cell_dtype),
             d_w_state[:width], d_v, d_w_context, d_w_state[width:], d_b_hidden, None, None,
         )  # fmt: skip
 
@@ -109,12 +117,19 @@ def attention_recurrence(
     """The fast twin of `reference.attention_recurrence`: same arguments, shapes, result and errors.
 
     Gradients flow into every tensor argument, from every output, the attention weights included. It can be
-    differentiated once.
+    differentiated once. Under torch's autocast the matrix products and the tanh of the energies run in its dtype; the
+    state, the softmax and what is summed over time stay in float32.
     """
     check_cell(cell_type)
-    return RecurrenceOutput(
-        *_AttentionRecurrence.apply(
-            x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type,
-            torch.is_grad_enabled(),
-        )
-    )  # fmt: skip
+    device = x_preact.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x_preact, memory, keys = x_preact.to(dtype), memory.to(dtype), keys.to(dtype)
+        w_query, v, w_context, w_hidden, b_hidden = (w.to(dtype) for w in (w_query, v, w_context, w_hidden, b_hidden))
+    with torch.autocast(device, enabled=False):
+        return RecurrenceOutput(
+            *_AttentionRecurrence.apply(
+                x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden,
+                cell_type, torch.is_grad_enabled(),
+            )
+        )  # fmt: skip

@@ -60,3 +60,17 @@ def test_padding_has_no_gradient_and_no_loss():
     loss, nll_loss = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
     loss.backward()
     assert loss == 0 and nll_loss == 0 and features.grad.eq(0).all() and weight.grad.eq(0).all()
+
+
+def test_bfloat16_features_over_float32_weights(small_chunks):
+    """Products in bfloat16, sums over rows in float32: gradients of float32 weights keep their dtype."""
+    features, weight, bias, target = make_inputs(True, torch.float32)
+    exact = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
+    exact[0].backward()
+    expected = weight.grad.clone()
+    weight.grad = None
+    rounded = cross_entropy.label_smoothed_cross_entropy(features.bfloat16(), weight, bias, target, 0.1, PAD)
+    rounded[0].backward()
+    assert rounded[0].dtype == weight.grad.dtype == torch.float32
+    torch.testing.assert_close(rounded[0], exact[0], rtol=0.01, atol=0.05)
+    torch.testing.assert_close(weight.grad, expected, rtol=0.05, atol=0.05)

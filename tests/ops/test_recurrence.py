@@ -110,3 +110,34 @@ def test_unknown_cell_is_refused():
     inputs = make_inputs("tanh", 2, 2, 3, 4, 5, 6, torch.float64)
     with pytest.raises(ValueError, match="choose from tanh, gru, lstm"):
         recurrence.attention_recurrence(*inputs[:-1], "elman")
+
+
+@pytest.mark.parametrize("cell_type", reference.GATES)
+def test_bfloat16_is_no_worse_than_torchs(cell_type):
+    """Under autocast, the error to float64 is at most twice that of the specification under autocast."""
+    torch.manual_seed(8)
+    exact = make_inputs(cell_type, 6, 5, 7, 16, 16, 16, torch.float64)
+    for x in exact[6:-1]:
+        x.data.mul_(0.3)
+    results = []
+    for function, dtype in (
+        (reference.attention_recurrence, torch.float64),
+        (reference.attention_recurrence, torch.float32),
+        (recurrence.attention_recurrence, torch.float32),
+    ):
+        copies = [
+            x.detach().to(dtype).requires_grad_() if x is not None and x.is_floating_point() else x for x in exact[:-1]
+        ]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.float32):
+            out = function(*copies, cell_type)
+        torch.manual_seed(9)
+        weights = [torch.randn(y.shape, dtype=torch.float64) for y in out if y is not None]
+        sum((y.double() * w).sum() for y, w in zip((y for y in out if y is not None), weights, strict=True)).backward()
+        named = {n: y for n, y in zip(out._fields, out, strict=True) if y is not None}
+        named |= {f"d {n}": x.grad for n, x in zip(NAMES, copies, strict=True) if x is not None and x.grad is not None}
+        results.append({n: x.detach().double() for n, x in named.items()})
+    truth, plain, fast = results
+    for name, value in truth.items():
+        error, plain_error = ((r[name] - value).norm() / value.norm() for r in (fast, plain))
+        assert error <= 2 * plain_error + 1e-6, f"{name}: {error:.2e} against {plain_error:.2e}"
+    assert recurrence.attention_recurrence(*copies, cell_type).attn.dtype == torch.float32

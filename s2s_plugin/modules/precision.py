@@ -1,0 +1,39 @@
+"""The arithmetic of the model: float32, or bfloat16 with float32 parameters."""
+
+import warnings
+from contextlib import nullcontext
+
+import torch
+
+COMPUTE_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+def check_compute_dtype(name: str) -> None:
+    """Raises ValueError unless `name` is one of `COMPUTE_DTYPES`; warns where the CPU has no bfloat16 instructions."""
+    if name not in COMPUTE_DTYPES:
+        raise ValueError(f"unknown compute dtype {name!r}: choose from {', '.join(COMPUTE_DTYPES)}")
+    if name == "bfloat16" and not torch.cuda.is_available() and not cpu_has_bfloat16():
+        warnings.warn(
+            "--compute-dtype bfloat16: this CPU has no bfloat16 instructions (AVX-512 BF16 or AMX); "
+            "float32 is faster here",
+            stacklevel=2,
+        )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware, as far as torch can tell."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe is not None)
+
+
+def compute_in(name: str, device: torch.device):
+    """Context in which matrix products run in the named dtype; nested in an autocast of the caller, that one rules.
+
+    Args:
+        name: of `COMPUTE_DTYPES`.
+        device: of the tensors.
+    """
+    dtype = COMPUTE_DTYPES[name]
+    if dtype is None or torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

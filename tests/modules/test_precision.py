@@ -1,0 +1,74 @@
+"""bfloat16 arithmetic over float32 parameters."""
+
+import pytest
+import torch
+
+from s2s_plugin.modules import precision
+from s2s_plugin.modules.linear import Linear
+from tests.models.builders import make_model
+
+SOURCE, PREV = torch.tensor([[4, 9, 5, 2], [6, 2, 1, 1]]), torch.tensor([[2, 8, 4], [2, 12, 6]])
+
+
+def twins(**options):
+    """The same parameters in float32 and in bfloat16 arithmetic."""
+    torch.manual_seed(41)
+    exact, rounded = make_model(**options), make_model(compute_dtype="bfloat16", **options)
+    rounded.load_state_dict(exact.state_dict())
+    return exact, rounded
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+def test_it_computes_in_bfloat16_and_learns_in_float32(cell):
+    exact, rounded = twins(
+        encoder_cell=cell, decoder_cell=cell, decoder_layers=2, share_decoder_input_output_embed=True
+    )
+    results = []
+    for model in (exact, rounded):
+        logits, extra = model(SOURCE, None, PREV)
+        torch.log_softmax(logits.float(), dim=2)[:, :, 5].sum().backward()
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
+        assert extra["attn"][0].dtype == torch.float32
+        results.append(logits)
+    assert results[0].dtype == torch.float32 and results[1].dtype == torch.bfloat16
+    torch.testing.assert_close(results[1].float(), results[0], rtol=0.02, atol=0.01)
+    assert not torch.equal(results[1].float(), results[0])
+
+
+def test_steps_see_new_weights_after_an_update():
+    """fairseq's optimisers change `.data`, which torch does not count."""
+    _, model = twins()
+    encoder_out = model.eval().encoder(SOURCE)
+    with torch.no_grad():
+        model.decoder(PREV[:, :1], encoder_out=encoder_out, incremental_state={})
+        model.train()
+        for parameter in model.parameters():
+            parameter.data.mul_(-2.0)
+        model.eval()
+        encoder_out = model.encoder(SOURCE)
+        got, _ = model.decoder(PREV[:, :1], encoder_out=encoder_out, incremental_state={})
+    expected, _ = model.decoder(PREV[:, :1], encoder_out=encoder_out)
+    torch.testing.assert_close(got, expected)
+
+
+def test_weights_are_cast_once_in_evaluation():
+    linear = Linear(3, 4).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear.cast_weight is linear.cast_weight
+        assert linear(torch.ones(1, 3)).dtype == torch.bfloat16
+        first = linear.cast_weight
+        linear.load_state_dict({name: x + 1 for name, x in linear.state_dict().items()})
+        assert linear.cast_weight is not first
+    assert set(linear.state_dict()) == {"weight", "bias"}
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match="unknown compute dtype 'float8': choose from float32, bfloat16"):
+        make_model(compute_dtype="float8")
+
+
+def test_a_cpu_without_the_instructions_is_warned_of(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.warns(UserWarning, match="no bfloat16 instructions"):
+        make_model(compute_dtype="bfloat16")
