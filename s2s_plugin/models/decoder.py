@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..modules.cells import init_uniform
 from ..modules.decoder import DecoderState, RNNDecoder
+from ..modules.dropout import Dropout
 from ..modules.linear import AutocastCache, Linear
 from ..modules.precision import compute_in
 from .encoder import MAX_POSITIONS, EncoderOut, same_rows
@@ -44,7 +45,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.decoder = decoder
-        self.dropout_in = nn.Dropout(dropout_in)
+        self.dropout_in = Dropout(dropout_in)
         self.compute_dtype = compute_dtype
         self.cast = AutocastCache()
         self.adaptive_softmax = self.output_projection = None

@@ -7,6 +7,7 @@ from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
+from ..modules.dropout import Dropout
 from ..modules.encoder import EncoderState, RNNEncoder
 from ..modules.precision import compute_in
 
@@ -59,7 +60,7 @@ class AttnRNNEncoder(FairseqEncoder):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.encoder = encoder
-        self.dropout_in = nn.Dropout(dropout_in)
+        self.dropout_in = Dropout(dropout_in)
         self.compute_dtype = compute_dtype
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:

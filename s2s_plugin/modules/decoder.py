@@ -9,6 +9,7 @@ from ..ops.recurrence import attention_recurrence
 from .attention import AdditiveAttention
 from .bridge import Bridge
 from .cells import build_rnn, check_probabilities, check_sizes, gate_width, init_uniform
+from .dropout import Dropout
 from .encoder import EncoderState
 from .linear import Linear
 from .readout import Readout
@@ -124,7 +125,7 @@ class RNNDecoder(nn.Module):
         self.upper_layers = nn.ModuleList(
             build_rnn(cell, hidden_size + context_size, hidden_size) for _ in range(num_layers - 1)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.readout = Readout(input_size=hidden_size + context_size + embed_dim, output_size=output_size)
 
     def start(self, encoder: EncoderState) -> DecoderState:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..ops.permute import permute_time
 from .cells import build_rnn, check_probabilities, check_sizes
+from .dropout import Dropout
 from .frames import build_frames
 
 
@@ -50,7 +51,7 @@ class RNNEncoder(nn.Module):
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.forward_layers = nn.ModuleList(build_rnn(cell, size, hidden_size) for size in sizes)
         self.backward_layers = nn.ModuleList(build_rnn(cell, size, hidden_size) for size in sizes if bidirectional)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor) -> EncoderState:
         """Encodes a batch.

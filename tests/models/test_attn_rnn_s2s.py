@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from s2s_plugin.models.presets import PRESETS
+from s2s_plugin.modules.dropout import Dropout
 from tests.models.builders import make_dictionary, make_model, make_task
 
 PAD, EOS = 1, 2
@@ -125,7 +126,7 @@ def test_shared_embeddings_are_one_tensor():
 
 def test_dropout_options_reach_their_places():
     general = make_model(dropout=0.3)
-    assert {m.p for m in general.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    assert {m.p for m in general.modules() if isinstance(m, Dropout)} == {0.3}
     special = make_model(
         dropout=0.3, encoder_dropout_in=0.0, encoder_dropout_out=0.1, decoder_dropout_in=0.2, decoder_dropout_out=0.4
     )
