@@ -112,6 +112,7 @@ def train_args(data, save_dir, *args, **options) -> list:
         "--lr": 0.005,
         "--clip-norm": 1.0,
         "--batch-size": 16,
+        "--required-batch-size-multiple": 1,
         "--max-update": 10,
         "--num-workers": 0,
         "--log-format": "json",
@@ -136,7 +137,7 @@ def run_train(data, save_dir, *args, **options) -> Output:
 def run_validate(data, checkpoint, *args) -> Output:
     return run(
         validate, data, "--user-dir", USER_DIR, "--cpu", "--task", "attn_translation", "--path", checkpoint,
-        "--batch-size", 16, "--num-workers", 0, "--log-format", "json", *args,
+        "--batch-size", 16, "--required-batch-size-multiple", 1, "--num-workers", 0, "--log-format", "json", *args,
     )  # fmt: skip
 
 
@@ -209,7 +210,9 @@ def _logging_to(stream):
 
 
 def _messages(error) -> list:
-    """What the traceback of the error would say, without the frames."""
+    """What the traceback of the error would say, without the frames; argparse has said it before it exits."""
+    if isinstance(error, SystemExit):
+        return []
     messages = []
     while error is not None:
         messages.insert(0, f"{type(error).__name__}: {error}")
@@ -278,5 +281,7 @@ def assert_same_parameters(path, other, **tolerance) -> None:
 
 
 def digests(folder: Path) -> dict:
-    """The hash of every file of the folder, by its name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(folder).iterdir())}
+    """The hash of every file of the folder, by its name; {} where there is none. What fairseq dumps when a training
+    fails, crash.pt, is left out."""
+    paths = [path for path in sorted(Path(folder).glob("*")) if path.name != "crash.pt"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -13,6 +13,7 @@ from tests.helpers import (
     read_checkpoint,
     run_generate,
     run_interactive,
+    run_preprocess,
     run_train,
     run_validate,
 )
@@ -59,3 +60,25 @@ def test_resuming_between_epochs_changes_nothing(data, tmp_path):
     unbroken = run_train(data, tmp_path / "unbroken", max_epoch=3, max_update=0, dropout=0.2)
     assert row["train_loss"] == unbroken.stats("train")[-1]["train_loss"]
     assert_same_parameters(tmp_path / "broken" / "checkpoint_last.pt", tmp_path / "unbroken" / "checkpoint_last.pt")
+
+
+def test_no_sentence_is_left_out(text, model, tmp_path):
+    """fairseq drops the last batch unless its size is a multiple of --required-batch-size-multiple, which is 8 where
+    nothing is said: the longest sentences, in training, validation and fairseq-generate."""
+    count = 13
+    for split in ("train", "valid", "test"):
+        for language in ("src", "tgt"):
+            sentences = (text / f"train.{language}").read_text(encoding="utf-8").splitlines(keepends=True)
+            (tmp_path / f"{split}.{language}").write_text("".join(sentences[:count]), encoding="utf-8")
+    dictionaries = ["--srcdict", f"{model.data}/dict.src.txt", "--tgtdict", f"{model.data}/dict.tgt.txt"]
+    data = run_preprocess(tmp_path, tmp_path / "data", *dictionaries)
+    output = run_train(
+        data, tmp_path / "model", max_epoch=1, max_update=0, batch_size=4, required_batch_size_multiple=8
+    )
+    (row,) = output.stats("train")
+    assert row["train_bsz"] * row["train_num_updates"] == pytest.approx(count, abs=0.3)
+    (row,) = output.stats("valid")
+    expected = run_validate(data, tmp_path / "model" / "checkpoint_last.pt").stats("valid")[0]
+    assert row["valid_loss"] == expected["valid_loss"]
+    found = hypotheses(run_generate(data, model.checkpoint, "--required-batch-size-multiple", 8))
+    assert sorted(found) == list(range(count))

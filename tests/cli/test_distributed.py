@@ -17,7 +17,7 @@ from tests.helpers import (
     train_args,
 )
 
-OPTIONS = {"dropout": 0.0, "max_update": 0, "lr": 0.002, "batch_size": 12, "required_batch_size_multiple": 1}
+OPTIONS = {"dropout": 0.0, "max_update": 0, "lr": 0.002, "batch_size": 12}
 
 
 def free_port() -> int:
@@ -36,12 +36,8 @@ def train_as_two(data, save_dir, **options) -> Output:
             distributed_world_size=2, distributed_rank=rank, distributed_backend="gloo", ddp_backend="legacy_ddp",
             distributed_init_method=address, **options,
         )  # fmt: skip
-        processes.append(
-            subprocess.Popen(
-                command("fairseq-train", *args), cwd=ROOT, env=environment(), text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
-        )
+        words, pipe = command("fairseq-train", *args), subprocess.PIPE
+        processes.append(subprocess.Popen(words, cwd=ROOT, env=environment(), text=True, stdout=pipe, stderr=pipe))
     try:
         (stdout, stderr), (_, other_stderr) = (process.communicate(timeout=180) for process in processes)
     finally:
@@ -56,7 +52,10 @@ def trained(data, tmp_path_factory):
     """Two epochs as one process, which adds the gradients of two batches before each update, and as two with one batch
     each: the same sums. An epoch has an odd number of batches, so that the second process has none at its end."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    outputs = run_train(data, one, update_freq=2, max_epoch=2, **OPTIONS), train_as_two(data, two, max_epoch=2, **OPTIONS)
+    outputs = (
+        run_train(data, one, update_freq=2, max_epoch=2, **OPTIONS),
+        train_as_two(data, two, max_epoch=2, **OPTIONS),
+    )
     return (one, two), outputs
 
 

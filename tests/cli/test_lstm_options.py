@@ -56,9 +56,7 @@ def test_command(arch, name, data, joined_data, vectors, tmp_path):
     assert any("adaptive" in key for key in values) == adaptive
     if arch == "attn_rnn_s2s":
         assert any("attention" in key for key in values) == ("attention" not in name.removeprefix("attention"))
-        assert any("output_projection" in key for key in values) == (
-            not joined and not adaptive and name != "tied"
-        )
+        assert any("output_projection" in key for key in values) == (not joined and not adaptive and name != "tied")
     if joined:
         assert values["encoder.embed_tokens.weight"].equal(values["decoder.embed_tokens.weight"])
     if name == "frozen":
