@@ -60,7 +60,8 @@ def launch(count: int, command: list[str]) -> int:
     for process in processes:
         process.wait()
     status = processes[failed].returncode
-    print(f"process {failed} of {count} ended with status {status}", file=sys.stderr)
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    print(f"error: rank {failed} of {count} processes {how}", file=sys.stderr)
     return status if status > 0 else 128 - status
 
 

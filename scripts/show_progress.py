@@ -22,6 +22,7 @@ RECORD = re.compile(r"^[\d-]+ [\d:]+ \| \w+ \| (train_inner|train|valid) \| (\{.
 STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \|")
 # The last line of a traceback, or what a command line parser says before it gives up.
 ERROR = re.compile(r"^([\w.]*(Error|Exception|Interrupt|Exit)\b|([\w.-]+: )?error: )")
+FAILED_PROCESS = re.compile(r"^error: rank (\d+) of ")
 
 
 class TrainingView:
@@ -101,6 +102,12 @@ def duration(seconds: float) -> str:
 def last_error(lines: Iterable[str]) -> list[str]:
     """What a command died of: the last error message in its log, or its last lines if none looks like one."""
     lines = [line.rstrip() for line in lines]
+    # launch_processes.py says which process was the first to fail; the others only fail for want of it.
+    first = FAILED_PROCESS.match(lines[-1]) if lines else None
+    if first:
+        prefix = f"[rank{first.group(1)}]: "
+        own = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+        return (last_error(own) if own else []) + lines[-1:]
     starts = [index for index, line in enumerate(lines) if ERROR.match(line)]
     if not starts:
         return [line for line in lines if line][-5:]

@@ -56,6 +56,7 @@ Machine
 SMOKE_DIFFERENCES='
   work=work/en_zh_smoke limit=1200 vocab-src=2000 vocab-tgt=2000 embed-dim=64 hidden-size=64 epochs=3 average=2
   warmup=20 max-tokens=1000 beam=2 device=cpu
+  threads=1
 '
 
 # What train_large.sh changes.

@@ -244,6 +244,8 @@ set_train_command() {
     --max-epoch "$opt_epochs" --save-dir "$WORK/checkpoints"
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20
+    # Otherwise rank 0 sends its checkpoint to the others in a form that they refuse to load.
+    --load-checkpoint-on-all-dp-ranks
   )
   if [ "$opt_save_updates" -gt 0 ]; then
     TRAIN_COMMAND+=(--save-interval-updates "$opt_save_updates" --keep-interval-updates 1)
