@@ -46,8 +46,8 @@ find_python() {
     BASE_PYTHON=$PYTHON
     return 0
   fi
-  for candidate in python3 python3.12 python3.11 python; do
-    command -v "$candidate" >/dev/null 2>&1 || continue
+  # All of a name that are in PATH: a broken one may stand before a good one.
+  while IFS= read -r candidate; do
     fault=$(python_fault "$candidate")
     if [ -z "$fault" ]; then
       BASE_PYTHON=$candidate
@@ -55,7 +55,7 @@ find_python() {
     fi
     tried="$tried
     $candidate $fault"
-  done
+  done < <(type -aP python3 python3.12 python3.11 python 2>/dev/null)
   if command -v uv >/dev/null 2>&1; then
     for candidate in 3.12 3.11; do
       BASE_PYTHON=$(uv python find "$candidate" 2>/dev/null) || continue
