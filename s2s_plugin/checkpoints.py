@@ -6,13 +6,17 @@ are allowed here, nothing else is.
 """
 
 import argparse
+import collections
 import functools
 import re
 import traceback
+import typing
 
 import numpy
+import omegaconf
 import torch
 from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
 
 try:
     from numpy._core import multiarray
@@ -32,6 +36,20 @@ ALLOWED = [
     type(numpy.dtype("int64")),
 ]
 
+# What the first process of a resumed training sends to the others besides; no file is read with these.
+ALLOWED_BETWEEN_PROCESSES = [
+    distributed_utils._TensorPlaceholder,
+    omegaconf.DictConfig,
+    omegaconf.ListConfig,
+    omegaconf.base.ContainerMetadata,
+    omegaconf.base.Metadata,
+    omegaconf.nodes.AnyNode,
+    collections.defaultdict,
+    typing.Any,
+    dict,
+    list,
+]
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot or must not be read; the message says which and why."""
@@ -42,6 +60,18 @@ def install() -> None:
     torch.serialization.add_safe_globals(ALLOWED)
     if not hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
         checkpoint_utils.load_checkpoint_to_cpu = explain_errors(checkpoint_utils.load_checkpoint_to_cpu)
+        distributed_utils.broadcast_object = _allow_between_processes(distributed_utils.broadcast_object)
+
+
+def _allow_between_processes(broadcast):
+    """Wraps fairseq's broadcast, by which a resumed training reaches its other processes."""
+
+    @functools.wraps(broadcast)
+    def broadcast_allowed(*args, **kwargs):
+        with torch.serialization.safe_globals(ALLOWED_BETWEEN_PROCESSES):
+            return broadcast(*args, **kwargs)
+
+    return broadcast_allowed
 
 
 def explain_errors(load):

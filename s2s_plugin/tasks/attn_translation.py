@@ -28,6 +28,30 @@ class AttnTranslationConfig(TranslationConfig):
     )
 
 
+class SentencePairs(LanguagePairDataset):
+    """fairseq's parallel data, all of it, in batches that depend on the epoch alone.
+
+    fairseq leaves out the last batch, the one of the longest sentences, when its size is no multiple of
+    --required-batch-size-multiple (8). And it keeps the batches of the first epoch that a run sees for all later ones,
+    so that a training that was interrupted goes on with other batches than one that was not.
+    """
+
+    @classmethod
+    def adopt(cls, dataset: LanguagePairDataset) -> "SentencePairs":
+        """fairseq's loader names the class itself, so the object is given this one afterwards."""
+        dataset.__class__ = cls
+        return dataset
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        return False
+
+    def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
+        batches = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
+        left_out = indices[sum(len(batch) for batch in batches) :]
+        return [*batches, left_out] if len(left_out) > 0 else batches
+
+
 @register_task("attn_translation", dataclass=AttnTranslationConfig)
 class AttnTranslationTask(TranslationTask):
     """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
@@ -50,8 +74,12 @@ class AttnTranslationTask(TranslationTask):
                 raise FileNotFoundError(f"no folder {path}: give the --destdir of fairseq-preprocess")
         return super().setup_task(cfg, **kwargs)
 
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        super().load_dataset(split, epoch, combine, **kwargs)
+        self.datasets[split] = SentencePairs.adopt(self.datasets[split])
+
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
-        return LanguagePairDataset(
+        return SentencePairs(
             src_tokens,
             src_lengths,
             self.source_dictionary,

@@ -29,6 +29,33 @@ def test_interactive_input_is_padded_on_the_side_of_the_option(left, padded):
     assert batch["net_input"]["src_tokens"].tolist() == [[4, 5, 6, 2], padded]
 
 
+def pairs_of(sizes):
+    sentences = [torch.tensor([4] * (size - 1) + [2]) for size in sizes]
+    return make_task().build_dataset_for_inference(sentences, sizes)
+
+
+@pytest.mark.parametrize("max_tokens, max_sentences", [(None, 20), (60, None), (None, None)])
+def test_no_sentence_is_left_out_of_the_batches(max_tokens, max_sentences):
+    """fairseq drops a last batch whose size is no multiple of 8."""
+    sizes = [3 + index % 9 for index in range(61)]
+    dataset = pairs_of(sizes)
+    batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens, max_sentences, 8)
+    assert sorted(index for batch in batches for index in batch) == list(range(61))
+    if max_tokens is not None:
+        assert all(len(batch) * max(sizes[index] for index in batch) <= max_tokens for batch in batches)
+
+
+def test_batches_depend_on_the_epoch_and_not_on_where_a_run_began():
+    def batches(start, epoch):
+        task, dataset = make_task(), pairs_of([5] * 40)
+        for now in range(start, epoch + 1):
+            iterator = task.get_batch_iterator(dataset, max_sentences=4, seed=1, epoch=now)
+        return [list(batch) for batch in iterator.frozen_batches]
+
+    assert batches(1, 3) == batches(3, 3)
+    assert batches(1, 3) != batches(1, 2)
+
+
 @pytest.mark.parametrize("name", [None, "13a", "zh", "char", "intl", "none"])
 def test_known_tokenizers(name):
     check_tokenizer(name)
