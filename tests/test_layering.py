@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "ops": (set(), set()),
     "modules": ({"ops"}, set()),
     "models": ({"ops", "modules"}, {"fairseq", "omegaconf"}),
-    "tasks": ({"models", "modules", "ops"}, {"fairseq", "sacrebleu"}),
+    "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
 }
 STANDARD = {"argparse", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings"}

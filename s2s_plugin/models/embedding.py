@@ -29,7 +29,12 @@ def build_embedding(dictionary: Dictionary, embed_dim: int, path: str | None, op
         return embedding
     if not os.path.isfile(path):
         raise ValueError(f"no file of pretrained embeddings at {path}")
-    vectors = utils.parse_embedding(path)
+    try:
+        vectors = utils.parse_embedding(path)
+    except (StopIteration, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no embeddings (a header line, then 'word value value ...' a line): {error or 'it is empty'}"
+        ) from error
     for word, vector in vectors.items():
         if len(vector) != embed_dim:
             raise ValueError(f"{path}: the vector of {word!r} has {len(vector)} values, but {option} is {embed_dim}")

@@ -2,14 +2,18 @@
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Optional
 
+import numpy
 import sacrebleu
 from fairseq import utils
 from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationConfig, TranslationTask
+from omegaconf import DictConfig, open_dict
 from sacrebleu.metrics.bleu import BLEU
 
 
@@ -65,6 +69,8 @@ class AttnTranslationTask(TranslationTask):
             FileNotFoundError: no such folder of data.
         """
         check_tokenizer(cfg.eval_bleu_tokenizer)
+        if cfg.eval_bleu_tokenizer is not None and not cfg.eval_bleu:
+            raise ValueError(f"--eval-bleu-tokenizer {cfg.eval_bleu_tokenizer} goes with --eval-bleu")
         if cfg.eval_tokenized_bleu and cfg.eval_bleu_tokenizer not in (None, "none"):
             raise ValueError(
                 f"--eval-tokenized-bleu means --eval-bleu-tokenizer none, but it is {cfg.eval_bleu_tokenizer}"
@@ -88,6 +94,29 @@ class AttnTranslationTask(TranslationTask):
             left_pad_target=self.cfg.left_pad_target,
             constraints=constraints,
         )
+
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        # fairseq's diverse beam search takes `id`, the places in the corpus, for rows of the batch.
+        sample = {name: value for name, value in sample.items() if name != "id"}
+        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+    def build_model(self, cfg, from_checkpoint=False):
+        if from_checkpoint and hasattr(cfg, "encoder_embed_path"):
+            # The checkpoint holds the embeddings; the files that training started from may be gone.
+            with open_dict(cfg) if isinstance(cfg, DictConfig) else nullcontext():
+                cfg.encoder_embed_path = cfg.decoder_embed_path = None
+        return super().build_model(cfg, from_checkpoint)
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        """fairseq logs no BLEU while all translations are empty, and then fails to find the best checkpoint by it."""
+        super().reduce_metrics(logging_outputs, criterion)
+        validated = [log for log in logging_outputs if "_bleu_totals_0" in log]
+        if validated and not any(log["_bleu_totals_0"] for log in validated):
+            metrics.log_scalar("_bleu_counts", numpy.zeros(EVAL_BLEU_ORDER))
+            metrics.log_scalar("_bleu_totals", numpy.zeros(EVAL_BLEU_ORDER))
+            metrics.log_scalar("_bleu_sys_len", 0)
+            metrics.log_scalar("_bleu_ref_len", sum(log["_bleu_ref_len"] for log in validated))
+            metrics.log_derived("bleu", corpus_bleu_of)
 
     def _inference_with_bleu(self, generator, sample, model):
         """BLEU statistics of one batch, detokenised; the hook that `translation` calls in validation."""
@@ -138,6 +167,18 @@ class AttnTranslationTask(TranslationTask):
                     f"the {side} dictionary is not the one that the checkpoint was trained with (same size or not, its "
                     f"symbols differ): use the dict.*.txt of its training, or train anew in another --save-dir"
                 )
+
+
+def corpus_bleu_of(meters) -> float:
+    """BLEU from the counts of all batches, rounded as fairseq does."""
+    score = BLEU.compute_bleu(
+        correct=meters["_bleu_counts"].sum,
+        total=meters["_bleu_totals"].sum,
+        sys_len=int(meters["_bleu_sys_len"].sum),
+        ref_len=int(meters["_bleu_ref_len"].sum),
+        smooth_method="exp",
+    )
+    return round(score.score, 2)
 
 
 def check_tokenizer(name: Optional[str]) -> None:

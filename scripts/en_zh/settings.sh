@@ -25,13 +25,15 @@ Model
   arch        | word  | attn_rnn_s2s | architecture: attn_rnn_s2s, a preset of it, or fairseq'"'"'s lstm for comparison
   embed-dim   | int   | 256 | width of the embeddings
   hidden-size | int   | 256 | state of one direction of the encoder; the decoder has twice that
+  attn-dim    | int   | 256 | width of the attention
   layers      | int   | 1 | layers of encoder and decoder each
   dropout     | share | 0.4 | share of units dropped in training
 Training
   epochs      | int   | 20 | passes over the corpus; a higher number later goes on from there
-  lr          | number | 1e-3 | peak learning rate
+  lr          | number | 4e-3 | peak learning rate
   warmup      | int   | 400 | updates up to the peak
-  max-tokens  | int   | 2000 | size of a batch, in pieces with padding; for each process
+  schedule    | choice:linear,inverse_sqrt | linear | down from the peak: to 0 with the last epoch, or without an end
+  max-tokens  | int   | 1000 | size of a batch, in pieces with padding; for each process
   update-freq | int   | 1 | batches in one update
   label-smoothing | share | 0.1 | probability given to all other words
   clip-norm   | number | 1.0 | largest norm of the gradient; 0 for no limit
@@ -62,7 +64,7 @@ SMOKE_DIFFERENCES='
 # What train_large.sh changes.
 LARGE_DIFFERENCES='
   work=work/large vocab-src=32000 vocab-tgt=32000 embed-dim=512 hidden-size=512 layers=2 dropout=0.2 epochs=10
-  warmup=4000 max-tokens=8000 save-updates=5000 gpus=0
+  attn-dim=512 lr=1e-3 schedule=inverse_sqrt warmup=4000 max-tokens=8000 save-updates=5000 gpus=0
 '
 
 # Two processes on the CPU, as large trainings have several on GPUs.
@@ -71,7 +73,7 @@ LARGE_SMOKE_DIFFERENCES="
 "
 
 # What of the above makes a different model: a training goes on only as long as these stay the same.
-MODEL_SETTINGS="arch embed-dim hidden-size layers dropout lr warmup max-tokens update-freq label-smoothing clip-norm
+MODEL_SETTINGS="arch embed-dim hidden-size attn-dim layers dropout lr warmup schedule max-tokens update-freq label-smoothing clip-norm
   precision seed"
 
 # Sets TRAIN_ARGS: all arguments of fairseq-train that shape the model. Those of the machine are in train_model.
@@ -86,15 +88,13 @@ set_train_args() {
     --decoder-out-embed-dim "$opt_embed_dim" --share-decoder-input-output-embed
     --task attn_translation --criterion "$criterion" --label-smoothing "$opt_label_smoothing"
     --optimizer adam --adam-betas "(0.9, 0.98)" --clip-norm "$opt_clip_norm"
-    --lr "$opt_lr" --lr-scheduler inverse_sqrt --warmup-updates "$opt_warmup"
     --max-tokens "$opt_max_tokens" --update-freq "$opt_update_freq" --seed "$opt_seed"
     --eval-bleu --eval-bleu-tokenizer "$BLEU_TOKENIZER" --eval-bleu-remove-bpe sentencepiece
     --eval-bleu-args '{"beam": 1, "max_len_a": 2, "max_len_b": 10}'
     --best-checkpoint-metric bleu --maximize-best-checkpoint-metric
     --skip-invalid-size-inputs-valid-test
-    # With its default of 8, fairseq leaves out the last batch when that is no multiple of 8.
-    --required-batch-size-multiple 1
   )
+  case $opt_arch in attn_rnn_s2s*) TRAIN_ARGS+=(--attn-dim "$opt_attn_dim") ;; esac
   case $opt_precision in
     fp16) TRAIN_ARGS+=(--fp16) ;;
     bf16) TRAIN_ARGS+=(--bf16) ;;
@@ -102,7 +102,21 @@ set_train_args() {
   TRAIN_ARGS+=(${EXTRA[@]+"${EXTRA[@]}"})
 }
 
+# Sets SCHEDULE_ARGS. They depend on --epochs, and more epochs make no different model: they continue it.
+set_schedule_args() {
+  SCHEDULE_ARGS=(--warmup-updates "$opt_warmup")
+  if [ "$opt_schedule" = inverse_sqrt ]; then
+    SCHEDULE_ARGS+=(--lr "$opt_lr" --lr-scheduler inverse_sqrt)
+  else
+    # fairseq's linear decay wants the number of updates, which nobody knows yet; a rate for each epoch needs none.
+    SCHEDULE_ARGS+=(--lr-scheduler fixed --lr "$(awk -v peak="$opt_lr" -v epochs="$opt_epochs" 'BEGIN {
+      for (epoch = 1; epoch <= epochs; epoch++)
+        printf "%s%.4g", (epoch > 1 ? "," : ""), peak * (1 - (epoch - 0.5) / epochs)
+    }')")
+  fi
+}
+
 # Arguments of fairseq-generate and fairseq-interactive.
 set_search_args() {
-  SEARCH_ARGS=(--beam "$opt_beam" --lenpen "$opt_lenpen" --max-len-a 2 --max-len-b 10)
+  SEARCH_ARGS=(--beam "$opt_beam" --lenpen "$opt_lenpen")
 }

@@ -238,14 +238,13 @@ device_name() {
 
 # Sets TRAIN_COMMAND: the whole fairseq-train command but for where its processes run.
 set_train_command() {
+  set_schedule_args
   TRAIN_COMMAND=(
     fairseq-train "$WORK/data-bin" --user-dir s2s_plugin --source-lang "$opt_src_lang" --target-lang "$opt_tgt_lang"
-    "${TRAIN_ARGS[@]}"
+    "${TRAIN_ARGS[@]}" "${SCHEDULE_ARGS[@]}"
     --max-epoch "$opt_epochs" --save-dir "$WORK/checkpoints"
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20
-    # Otherwise rank 0 sends its checkpoint to the others in a form that they refuse to load.
-    --load-checkpoint-on-all-dp-ranks
   )
   if [ "$opt_save_updates" -gt 0 ]; then
     TRAIN_COMMAND+=(--save-interval-updates "$opt_save_updates" --keep-interval-updates 1)
@@ -307,7 +306,7 @@ test_stage() {
     logged generate fairseq-generate "$WORK/data-bin" --user-dir s2s_plugin --task attn_translation \
       --source-lang "$opt_src_lang" --target-lang "$opt_tgt_lang" --path "$WORK/model/model.pt" --gen-subset test \
       --max-tokens 4000 --remove-bpe sentencepiece --skip-invalid-size-inputs-valid-test --results-path "$WORK/output" \
-      --required-batch-size-multiple 1 "${SEARCH_ARGS[@]}" ${DEVICE_ARGS[@]+"${DEVICE_ARGS[@]}"}
+      "${SEARCH_ARGS[@]}" ${DEVICE_ARGS[@]+"${DEVICE_ARGS[@]}"}
     "$PY" scripts/en_zh/score.py --generated "$WORK/output/generate-test.txt" --references "$WORK/text/test.$opt_tgt_lang" \
       --hypotheses "$WORK/output/test.$opt_tgt_lang" --tokenizer "$BLEU_TOKENIZER" >"$WORK/output/score.new"
     show_samples >"$WORK/output/samples.txt"

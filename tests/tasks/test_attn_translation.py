@@ -3,12 +3,14 @@
 import pytest
 import torch
 from fairseq.data import Dictionary
+from fairseq.logging import metrics
 from sacrebleu.metrics.bleu import BLEU
 
 from s2s_plugin.tasks.attn_translation import (
     AttnTranslationConfig,
     AttnTranslationTask,
     check_tokenizer,
+    corpus_bleu_of,
     fingerprint,
 )
 from tests.models.builders import make_dictionary
@@ -72,9 +74,36 @@ def test_a_missing_folder_is_named():
         AttnTranslationTask.setup_task(AttnTranslationConfig(data="/no/such/data"))
 
 
+def test_a_tokenizer_that_nothing_would_use_is_refused():
+    with pytest.raises(ValueError, match="--eval-bleu-tokenizer zh goes with --eval-bleu"):
+        AttnTranslationTask.setup_task(AttnTranslationConfig(eval_bleu_tokenizer="zh"))
+
+
+def test_empty_translations_have_a_bleu_too():
+    """A batch of empty translations comes first, then one that is half right."""
+    task = make_task(eval_bleu=True)
+    criterion = type("Criterion", (), {"reduce_metrics": staticmethod(lambda logs: None)})()
+
+    def log(counts, totals, sys_len):
+        numbers = {f"_bleu_counts_{n}": count for n, count in enumerate(counts)}
+        numbers |= {f"_bleu_totals_{n}": total for n, total in enumerate(totals)}
+        return numbers | {"_bleu_sys_len": sys_len, "_bleu_ref_len": 8, "ntokens": 8, "nsentences": 1}
+
+    with metrics.aggregate(new_root=True) as meters:
+        task.reduce_metrics([log([0] * 4, [0] * 4, 0)], criterion)
+        assert meters.get_smoothed_values()["bleu"] == 0
+        task.reduce_metrics([log([4, 3, 2, 1], [8, 7, 6, 5], 8)], criterion)
+        assert meters.get_smoothed_values()["bleu"] == corpus_bleu_of(meters) > 0
+    with metrics.aggregate(new_root=True) as meters:
+        task.reduce_metrics([{"ntokens": 8, "nsentences": 1}], criterion)
+        assert "bleu" not in meters.get_smoothed_values()
+
+
 def test_contradiction_with_tokenized_bleu_is_refused():
     with pytest.raises(ValueError, match="means --eval-bleu-tokenizer none, but it is zh"):
-        AttnTranslationTask.setup_task(AttnTranslationConfig(eval_bleu_tokenizer="zh", eval_tokenized_bleu=True))
+        AttnTranslationTask.setup_task(
+            AttnTranslationConfig(eval_bleu=True, eval_bleu_tokenizer="zh", eval_tokenized_bleu=True)
+        )
 
 
 @pytest.mark.parametrize(
