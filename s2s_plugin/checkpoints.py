@@ -6,17 +6,17 @@ are allowed here, nothing else is.
 """
 
 import argparse
-import collections
 import functools
+import os
 import re
 import traceback
-import typing
 
 import numpy
-import omegaconf
 import torch
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
+from omegaconf import OmegaConf
 
 try:
     from numpy._core import multiarray
@@ -36,42 +36,47 @@ ALLOWED = [
     type(numpy.dtype("int64")),
 ]
 
-# What the first process of a resumed training sends to the others besides; no file is read with these.
-ALLOWED_BETWEEN_PROCESSES = [
-    distributed_utils._TensorPlaceholder,
-    omegaconf.DictConfig,
-    omegaconf.ListConfig,
-    omegaconf.base.ContainerMetadata,
-    omegaconf.base.Metadata,
-    omegaconf.nodes.AnyNode,
-    collections.defaultdict,
-    typing.Any,
-    dict,
-    list,
-]
-
-
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot or must not be read; the message says which and why."""
 
 
 def install() -> None:
-    """Allows the classes of a fairseq checkpoint, and gives fairseq's loader clear errors."""
+    """Allows the classes of a fairseq checkpoint, and mends how fairseq reads, copies and broadcasts one."""
     torch.serialization.add_safe_globals(ALLOWED)
     if not hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
         checkpoint_utils.load_checkpoint_to_cpu = explain_errors(checkpoint_utils.load_checkpoint_to_cpu)
-        distributed_utils.broadcast_object = _allow_between_processes(distributed_utils.broadcast_object)
+        distributed_utils.broadcast_object = broadcast_plainly(distributed_utils.broadcast_object)
+        PathManager.copy = staticmethod(copy_in_one_step(PathManager.copy))
 
 
-def _allow_between_processes(broadcast):
-    """Wraps fairseq's broadcast, by which a resumed training reaches its other processes."""
+def copy_in_one_step(copy):
+    """Wraps `copy(src_path, dst_path, ...)` so that a killed training leaves the old checkpoint or the new one."""
+
+    @functools.wraps(copy)
+    def copy_then_rename(src_path, dst_path, *args, **kwargs):
+        if PathManager.path_requires_pathmanager(dst_path):
+            return copy(src_path, dst_path, *args, **kwargs)
+        done = copy(src_path, f"{dst_path}.tmp", *args, **kwargs)
+        os.replace(f"{dst_path}.tmp", dst_path)
+        return done
+
+    return copy_then_rename
+
+
+def broadcast_plainly(broadcast):
+    """Wraps fairseq's `broadcast_object(obj, ...)`, by which a resumed training reaches its other processes.
+
+    They read what they are sent as carefully as a file; the settings, an omegaconf object, go as a plain dictionary.
+    """
 
     @functools.wraps(broadcast)
-    def broadcast_allowed(*args, **kwargs):
-        with torch.serialization.safe_globals(ALLOWED_BETWEEN_PROCESSES):
-            return broadcast(*args, **kwargs)
+    def broadcast_plain(obj, *args, **kwargs):
+        if isinstance(obj, dict) and OmegaConf.is_config(obj.get("cfg")):
+            obj = dict(obj, cfg=OmegaConf.to_container(obj["cfg"], resolve=True, enum_to_str=True))
+        with torch.serialization.safe_globals([distributed_utils._TensorPlaceholder]):
+            return broadcast(obj, *args, **kwargs)
 
-    return broadcast_allowed
+    return broadcast_plain
 
 
 def explain_errors(load):
@@ -82,18 +87,18 @@ def explain_errors(load):
         try:
             return load(path, *args, **kwargs)
         except Exception as error:
-            if not _came_from_torch_load(error):
-                raise
-            raise CheckpointError(_explain(path, str(error) or type(error).__name__)) from None
+            if _passed_through(error, "torch.serialization"):
+                raise CheckpointError(_explain(path, str(error) or type(error).__name__)) from None
+            if isinstance(error, KeyError | TypeError) and _passed_through(error, checkpoint_utils.__name__):
+                raise CheckpointError(f"{path} is not a checkpoint of fairseq: it lacks {error}") from error
+            raise
 
     return load_or_explain
 
 
-def _came_from_torch_load(error: Exception) -> bool:
+def _passed_through(error: Exception, module: str) -> bool:
     """torch fails on a broken file with errors of many kinds; where they come from tells them from all others."""
-    return any(
-        frame.f_globals.get("__name__") == "torch.serialization" for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+    return any(frame.f_globals.get("__name__") == module for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _explain(path, message: str) -> str:
@@ -106,4 +111,5 @@ def _explain(path, message: str) -> str:
         )
     if "WeightsUnpickler error: Unsupported" in message or "Trying to" in message:
         return f"{path} is refused: it holds more than tensors and settings; nothing of it was run."
-    return f"{path} is empty, truncated or not a checkpoint ({message.strip().split('. ')[0]})"
+    reason = message.strip().split(". ")[0]
+    return f"{path} is empty, truncated or not a checkpoint" + ("" if "weights_only" in reason else f" ({reason})")

@@ -37,7 +37,7 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         decoder_size = _first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
         out_embed_dim = _first(cfg.decoder_out_embed_dim, cfg.decoder_embed_dim)
         _check_sharing(cfg, out_embed_dim, task)
-        cutoffs = utils.eval_str_list(cfg.adaptive_softmax_cutoff, type=int) if cfg.adaptive_softmax_cutoff else None
+        cutoffs = _cutoffs(cfg)
 
         encoder_embed = build_embedding(
             task.source_dictionary, cfg.encoder_embed_dim, cfg.encoder_embed_path, "--encoder-embed-dim"
@@ -126,6 +126,16 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
 def _first(*values):
     """The first value that is set."""
     return next(value for value in values if value is not None)
+
+
+def _cutoffs(cfg) -> list[int] | None:
+    """Cutoffs of the adaptive softmax, or None. Raises ValueError for a criterion that cannot use them."""
+    if not cfg.adaptive_softmax_cutoff:
+        return None
+    criterion = str(cfg.criterion)
+    if criterion != "adaptive_loss" and not criterion.startswith("${"):  # not filled in where no command was given
+        raise ValueError(f"--adaptive-softmax-cutoff goes with --criterion adaptive_loss, not {criterion}")
+    return utils.eval_str_list(cfg.adaptive_softmax_cutoff, type=int)
 
 
 def _attention_switch(value) -> bool:

@@ -1,9 +1,10 @@
-"""Options of `--arch attn_rnn_s2s`; where fairseq's `lstm` has the option, it has its name and its default."""
+"""Options of `--arch attn_rnn_s2s`; where fairseq's `lstm` has the option, it has its name and its meaning."""
 
 from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II
 
 from ..modules.bridge import BRIDGES
 from ..modules.precision import COMPUTE_DTYPES
@@ -81,3 +82,5 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default=None,
         metadata={"help": "comma separated cutoffs of an adaptive softmax; goes with --criterion adaptive_loss"},
     )
+    # No option of its own: fairseq fills it in, so that what goes with one criterion only can be refused early.
+    criterion: str = II("criterion._name")

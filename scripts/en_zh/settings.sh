@@ -29,7 +29,7 @@ Model
   layers      | int   | 1 | layers of encoder and decoder each
   dropout     | share | 0.4 | share of units dropped in training
 Training
-  epochs      | int   | 20 | passes over the corpus; a higher number later goes on from there
+  epochs      | int   | 16 | passes over the corpus; a higher number later goes on from there
   lr          | number | 4e-3 | peak learning rate
   warmup      | int   | 400 | updates up to the peak
   schedule    | choice:linear,inverse_sqrt | linear | down from the peak: to 0 with the last epoch, or without an end

@@ -37,6 +37,11 @@ BAD_OPTIONS = {
     "adaptive softmax, our criterion": (
         ["--adaptive-softmax-cutoff", "5,10"], ["--adaptive-softmax-cutoff", "adaptive_loss"]
     ),
+    "adaptive softmax, fairseq's criterion": (
+        ["--adaptive-softmax-cutoff", "5,10", "--criterion", "label_smoothed_cross_entropy"],
+        ["--adaptive-softmax-cutoff", "adaptive_loss", "not label_smoothed_cross_entropy"],
+    ),
+    "a tokenizer without its BLEU": (["--eval-bleu-tokenizer", "zh"], ["--eval-bleu-tokenizer zh", "--eval-bleu"]),
     "our criterion, another architecture": (
         ["--arch", "lstm"], [CRITERION, "--arch attn_rnn_s2s"]
     ),

@@ -20,7 +20,6 @@ COMMANDS = {
     ),
     "frozen": f"{SIZES} --encoder-freeze-embed --encoder-embed-path {{vectors}} --decoder-embed-path {{vectors}}",
     "tied": f"{SIZES} --share-decoder-input-output-embed",
-    "cutoffs unused": f"{SIZES} --adaptive-softmax-cutoff 5,10",
     "one embedding": f"{SIZES} --share-all-embeddings",
     "one pretrained embedding": f"{SIZES} --share-all-embeddings --encoder-embed-path {{vectors}}",
     "adaptive softmax": f"{SIZES} --adaptive-softmax-cutoff 5,10",
