@@ -53,7 +53,8 @@ class System:
         self.task = tasks.setup_task(cfg.task)
         self.task.load_dataset("train")
         self.dataset = self.task.dataset("train")
-        self.trainer = Trainer(cfg, self.task, self.task.build_model(cfg.model), self.task.build_criterion(cfg.criterion))
+        model, criterion = self.task.build_model(cfg.model), self.task.build_criterion(cfg.criterion)
+        self.trainer = Trainer(cfg, self.task, model, criterion)
         self.search = Namespace(beam=options.beam, min_len=options.length, max_len_a=0, max_len_b=options.length)
 
     def collate(self, batches) -> list:
@@ -140,8 +141,8 @@ def print_memory(options: Namespace) -> None:
 
 
 def print_table(max_tokens: int, rates: dict, memory: dict, options: Namespace) -> None:
-    columns = "training, tokens/s | ratio | peak MiB"
-    print(f"\n| --max-tokens {max_tokens} | {columns} | beam {options.beam}, sentences/s | ratio |\n|---|---|---|---|---|---|")
+    columns = f"training, tokens/s | ratio | peak MiB | beam {options.beam}, sentences/s | ratio"
+    print(f"\n| --max-tokens {max_tokens} | {columns} |\n|---|---|---|---|---|---|")
     for name, rate in rates.items():
         cells = []
         for kind in ("train", "generate"):

@@ -22,9 +22,11 @@ class _AttentionRecurrence(torch.autograd.Function):
         steps, batch, _ = x_preact.shape
         width, size = w_query.shape
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
-        # The query and the hidden side of the cell read the same state: one matrix product serves both.
-        w_state = torch.cat([w_query, w_hidden]).t()
-        b_state = torch.cat([b_hidden.new_zeros(width), b_hidden])
+        if steps > 1:
+            # The query and the hidden side of the cell read the same state: one matrix product serves both. For a
+            # single step of a search, to put the weights together would cost more than that saves.
+            w_state = torch.cat([w_query, w_hidden]).t()
+            b_state = torch.cat([b_hidden.new_zeros(width), b_hidden])
         w_context_t = w_context.t()
         read = AdditiveRead(keys, memory, v, padding_mask)
         step_cell = cells.FORWARD[cell_type]
@@ -41,8 +43,12 @@ class _AttentionRecurrence(torch.autograd.Function):
         gates, cell_states = [], [cell]
         hiddens[0] = hidden
         for t in range(steps):
-            state = torch.addmm(b_state, hiddens[t], w_state)
-            queries[t], h_preact = state[:, :width], state[:, width:].to(state_dtype)
+            if steps > 1:
+                state = torch.addmm(b_state, hiddens[t], w_state)
+                queries[t], h_preact = state[:, :width], state[:, width:].to(state_dtype)
+            else:
+                queries[t] = torch.mm(hiddens[t], w_query.t())
+                h_preact = torch.addmm(b_hidden, hiddens[t], w_hidden.t()).to(state_dtype)
             contexts[t], attns[t] = read.forward(queries[t])
             preact = torch.addmm(x_preact[t], contexts[t], w_context_t).to(state_dtype)
             hidden, cell, saved = step_cell(preact, h_preact, hidden, cell)
