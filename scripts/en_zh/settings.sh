@@ -29,7 +29,7 @@ Model
   layers      | int   | 1 | layers of encoder and decoder each
   dropout     | share | 0.4 | share of units dropped in training
 Training
-  epochs      | int   | 16 | passes over the corpus; a higher number later goes on from there
+  epochs      | int   | 18 | passes over the corpus; a higher number later goes on from there
   lr          | number | 4e-3 | peak learning rate
   warmup      | int   | 400 | updates up to the peak
   schedule    | choice:linear,inverse_sqrt | linear | down from the peak: to 0 with the last epoch, or without an end
@@ -87,7 +87,7 @@ set_train_args() {
     --decoder-embed-dim "$opt_embed_dim" --decoder-hidden-size $((2 * opt_hidden_size))
     --decoder-out-embed-dim "$opt_embed_dim" --share-decoder-input-output-embed
     --task attn_translation --criterion "$criterion" --label-smoothing "$opt_label_smoothing"
-    --optimizer adam --adam-betas "(0.9, 0.98)" --clip-norm "$opt_clip_norm"
+    --optimizer adam --clip-norm "$opt_clip_norm"
     --max-tokens "$opt_max_tokens" --update-freq "$opt_update_freq" --seed "$opt_seed"
     --eval-bleu --eval-bleu-tokenizer "$BLEU_TOKENIZER" --eval-bleu-remove-bpe sentencepiece
     --eval-bleu-args '{"beam": 1, "max_len_a": 2, "max_len_b": 10}'
