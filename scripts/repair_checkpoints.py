@@ -1,10 +1,9 @@
-"""Replaces a checkpoint that was being written when the training was killed.
+"""Replaces a checkpoint that was cut short.
 
 usage: repair_checkpoints.py FOLDER
 
-fairseq writes the checkpoint of an epoch to a temporary name first, but copies it to checkpoint_last.pt and
-checkpoint_best.pt in place: a kill in that moment leaves them cut short and a restart would fail. The newest whole
-checkpoint takes their place.
+With --user-dir s2s_plugin a kill leaves whole files; a full disk or a power cut may not, and a restart would fail. The
+newest whole checkpoint takes the place of a broken checkpoint_last.pt or checkpoint_best.pt.
 """
 
 import os
