@@ -36,6 +36,7 @@ ALLOWED = [
     type(numpy.dtype("int64")),
 ]
 
+
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot or must not be read; the message says which and why."""
 

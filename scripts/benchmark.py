@@ -31,6 +31,8 @@ SYSTEMS = {
     "lstm": "--task translation --arch lstm --criterion label_smoothed_cross_entropy",
     "attn_rnn_s2s": OURS,
     "attn_rnn_s2s, bfloat16": f"{OURS} --compute-dtype bfloat16",
+    "attn_rnn_s2s_gnmt": f"{OURS} --attn-mode parallel",
+    "attn_rnn_s2s_gnmt, bfloat16": f"{OURS} --attn-mode parallel --compute-dtype bfloat16",
 }
 
 

@@ -69,7 +69,8 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
             num_layers=cfg.decoder_layers,
             memory_size=encoder.output_size,
             output_size=out_embed_dim,
-            attn_dim=_first(cfg.attn_dim, decoder_size) if has_attention else None,
+            attention=str(cfg.attn_mode) if has_attention else "none",
+            attn_dim=_first(cfg.attn_dim, decoder_size),
             bridge=str(cfg.decoder_bridge),
             dropout=dropout_out,
         )

@@ -7,6 +7,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
 from ..modules.bridge import BRIDGES
+from ..modules.first_layer import FIRST_LAYERS
 from ..modules.precision import COMPUTE_DTYPES
 from ..ops.reference import GATES
 
@@ -58,6 +59,13 @@ class AttnRNNS2SConfig(FairseqDataclass):
         metadata={"help": "the decoder starts from zeros, from the encoder's last states, or from the memory's mean"},
     )
     decoder_attention: str = field(default="1", metadata={"help": "'0' for a decoder without attention"})
+    attn_mode: ChoiceEnum([kind for kind in FIRST_LAYERS if kind != "none"]) = field(
+        default="recurrent",
+        metadata={
+            "help": "recurrent: the context of each step is part of the next state; parallel: the first layer reads "
+            "words alone and all contexts are read at once, which is faster"
+        },
+    )
     attn_dim: Optional[int] = field(
         default=None, metadata={"help": "width of the attention's energies (default: --decoder-hidden-size)"}
     )

@@ -7,4 +7,9 @@ PRESETS = {
         "decoder_cell": "tanh",
         "encoder_bidirectional": True,
     },
+    # The first decoder layer reads words alone, and its states ask for all contexts at once (Wu et al. 2016, sec. 3).
+    "attn_rnn_s2s_gnmt": {
+        "attn_mode": "parallel",
+        "encoder_bidirectional": True,
+    },
 }

@@ -1,6 +1,6 @@
 """Recurrent layers by the name of their cell, and the initialisation that all of them share."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..ops.reference import GATES, check_cell
 
@@ -35,6 +35,22 @@ def build_rnn(cell: str, input_size: int, hidden_size: int) -> nn.RNNBase:
     else:
         rnn = nn.LSTM(input_size, hidden_size)
     return init_uniform(rnn)
+
+
+def run_rnn(layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor | None):
+    """Runs a layer of `build_rnn` from a state.
+
+    Args:
+        x: (T, B, E).   hidden: (B, H).   cell: (B, H) for an LSTM, else None.
+
+    Returns:
+        The outputs (T, B, H), and the pair of the last `hidden` and `cell`.
+    """
+    if cell is None:
+        y, last = layer(x, hidden.unsqueeze(0).contiguous())
+        return y, (last.squeeze(0), None)
+    y, (last, last_cell) = layer(x, (hidden.unsqueeze(0).contiguous(), cell.unsqueeze(0).contiguous()))
+    return y, (last.squeeze(0), last_cell.squeeze(0))
 
 
 def check_sizes(**sizes: int) -> None:

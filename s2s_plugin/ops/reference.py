@@ -85,6 +85,20 @@ def additive_attention(query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, p
     return context, attn
 
 
+def parallel_attention(queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
+    """`additive_attention` of T queries that are all known.
+
+    Args:
+        queries: (T, B, A).
+        keys, memory, v, padding_mask: as in `additive_attention`.
+
+    Returns:
+        `context` (T, B, M) and `attn` (T, B, S).
+    """
+    steps = [additive_attention(query, keys, memory, v, padding_mask) for query in queries]
+    return torch.stack([context for context, _ in steps]), torch.stack([attn for _, attn in steps])
+
+
 def attention_recurrence(
     x_preact: Tensor,
     memory: Tensor,

@@ -6,6 +6,7 @@ import torch
 from s2s_plugin.modules.bridge import BRIDGES, Bridge
 from s2s_plugin.modules.decoder import RNNDecoder
 from s2s_plugin.modules.encoder import EncoderState
+from s2s_plugin.modules.first_layer import FIRST_LAYERS
 from s2s_plugin.ops.reference import GATES
 
 MEMORY = 6
@@ -14,8 +15,8 @@ MEMORY = 6
 def make_decoder(**changes):
     torch.manual_seed(12)
     options = dict(
-        cell="lstm", embed_dim=4, hidden_size=5, num_layers=2, memory_size=MEMORY, output_size=3, attn_dim=7,
-        bridge="last", dropout=0.0,
+        cell="lstm", attention="recurrent", embed_dim=4, hidden_size=5, num_layers=2, memory_size=MEMORY, output_size=3,
+        attn_dim=7, bridge="last", dropout=0.0,
     )  # fmt: skip
     return RNNDecoder(**{**options, **changes}).double().eval()
 
@@ -30,10 +31,10 @@ def make_encoder_state(lengths=(4, 2, 1)):
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize(
-    "bridge, attn_dim", [(bridge, dim) for bridge in BRIDGES for dim in (7, None) if (bridge, dim) != ("zero", None)]
+    "bridge, attention", [(b, a) for b in BRIDGES for a in FIRST_LAYERS if (b, a) != ("zero", "none")]
 )
-def test_steps_equal_teacher_forcing(cell, num_layers, bridge, attn_dim):
-    decoder = make_decoder(cell=cell, bridge=bridge, num_layers=num_layers, attn_dim=attn_dim)
+def test_steps_equal_teacher_forcing(cell, num_layers, bridge, attention):
+    decoder = make_decoder(cell=cell, bridge=bridge, num_layers=num_layers, attention=attention)
     encoder = make_encoder_state()
     x = torch.randn(3, 5, 4, dtype=torch.float64)
     whole = decoder(x, encoder, decoder.start(encoder))
@@ -42,7 +43,7 @@ def test_steps_equal_teacher_forcing(cell, num_layers, bridge, attn_dim):
         step = decoder(x[:, t : t + 1], encoder, state)
         state = step.state
         torch.testing.assert_close(step.features[:, 0], whole.features[:, t])
-        if attn_dim is not None:
+        if attention != "none":
             torch.testing.assert_close(step.attn[:, 0], whole.attn[:, t])
     for a, b in zip(state, whole.state, strict=True):
         assert (a is None) == (b is None)
@@ -50,8 +51,9 @@ def test_steps_equal_teacher_forcing(cell, num_layers, bridge, attn_dim):
             torch.testing.assert_close(a, b)
 
 
-def test_padding_of_the_memory_changes_nothing():
-    decoder = make_decoder(bridge="mean")
+@pytest.mark.parametrize("attention", ["recurrent", "parallel"])
+def test_padding_of_the_memory_changes_nothing(attention):
+    decoder = make_decoder(bridge="mean", attention=attention)
     encoder = make_encoder_state((2, 2))
     longer = EncoderState(
         torch.nn.functional.pad(encoder.memory, (0, 0, 3, 1)),
@@ -78,7 +80,8 @@ def test_mean_bridge_takes_real_positions_only():
     [
         ({"cell": "sru"}, "unknown cell 'sru': choose from tanh, gru, lstm"),
         ({"bridge": "sum"}, "unknown bridge 'sum': choose from zero, last, mean"),
-        ({"attn_dim": None, "bridge": "zero"}, "sees nothing of the source"),
+        ({"attention": "none", "bridge": "zero"}, "sees nothing of the source"),
+        ({"attention": "dot"}, "unknown attention 'dot': choose from recurrent, parallel, none"),
         ({"attn_dim": 0}, "attn_dim must be a positive whole number, not 0"),
         ({"dropout": -0.1}, "dropout must be at least 0 and below 1, not -0.1"),
     ],

@@ -1,0 +1,50 @@
+"""Attention of all steps at once against the specification, and its backward against finite differences."""
+
+import pytest
+import torch
+
+from s2s_plugin.ops import parallel_attention, reference
+
+
+def make_inputs(steps, batch, source, attn_dim, memory_size, dtype):
+    def tensor(*shape):
+        return torch.randn(*shape, dtype=dtype).requires_grad_()
+
+    mask = torch.zeros(batch, source, dtype=torch.bool)
+    if batch > 1:
+        mask[1, 1:] = True
+    return (
+        tensor(steps, batch, attn_dim),
+        tensor(batch, source, attn_dim),
+        tensor(batch, source, memory_size),
+        tensor(attn_dim),
+        mask,
+    )
+
+
+def test_gradcheck():
+    torch.manual_seed(61)
+    assert torch.autograd.gradcheck(parallel_attention.parallel_attention, make_inputs(3, 2, 4, 5, 6, torch.float64))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 11, 9), (7, 5, 6, 11, 9)])
+def test_equals_reference(sizes):
+    results = []
+    for function in (reference.parallel_attention, parallel_attention.parallel_attention):
+        torch.manual_seed(62)
+        inputs = make_inputs(*sizes, torch.float32)
+        out = function(*inputs)
+        sum((y * torch.randn_like(y)).sum() for y in out).backward()
+        results.append([*out, *(x.grad for x in inputs[:-1])])
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_autocast_rounds_the_products_and_not_the_softmax():
+    torch.manual_seed(63)
+    inputs = make_inputs(3, 2, 4, 8, 6, torch.float32)
+    expected = reference.parallel_attention(*inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context, attn = parallel_attention.parallel_attention(*inputs)
+    assert context.dtype == torch.bfloat16 and attn.dtype == torch.float32
+    torch.testing.assert_close(context.float(), expected[0], rtol=0.05, atol=0.05)
