@@ -23,6 +23,13 @@ class AttnTranslationConfig(TranslationConfig):
     max_source_positions: int = field(
         default=100000, metadata={"help": "max number of tokens in the source sequence; the model has no limit"}
     )
+    rebuild_batches: int = field(
+        default=1,
+        metadata={
+            "help": "1: make the batches of an epoch from the seed and the epoch, so that an interrupted training goes "
+            "on with the batches of an unbroken one; 0: keep those of the first epoch that a run sees, as fairseq does"
+        },
+    )
     eval_bleu_tokenizer: Optional[str] = field(
         default=None,
         metadata={
@@ -33,11 +40,10 @@ class AttnTranslationConfig(TranslationConfig):
 
 
 class SentencePairs(LanguagePairDataset):
-    """fairseq's parallel data, all of it, in batches that depend on the epoch alone.
+    """fairseq's parallel data, all of it.
 
     fairseq leaves out the last batch, the one of the longest sentences, when its size is no multiple of
-    --required-batch-size-multiple (8). And it keeps the batches of the first epoch that a run sees for all later ones,
-    so that a training that was interrupted goes on with other batches than one that was not.
+    --required-batch-size-multiple (8).
     """
 
     @classmethod
@@ -45,10 +51,6 @@ class SentencePairs(LanguagePairDataset):
         """fairseq's loader names the class itself, so the object is given this one afterwards."""
         dataset.__class__ = cls
         return dataset
-
-    @property
-    def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        return False
 
     def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
         batches = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)

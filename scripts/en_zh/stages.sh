@@ -246,6 +246,8 @@ set_train_command() {
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20
   )
+  # On the CPU a process that only loads data takes more than it gives.
+  if [ "$GPUS" -eq 0 ]; then TRAIN_COMMAND+=(--num-workers 0); fi
   if [ "$opt_save_updates" -gt 0 ]; then
     TRAIN_COMMAND+=(--save-interval-updates "$opt_save_updates" --keep-interval-updates 1)
   fi
