@@ -88,18 +88,21 @@ def explain_errors(load):
         try:
             return load(path, *args, **kwargs)
         except Exception as error:
-            if _passed_through(error, "torch.serialization"):
+            if "torch.serialization" in _modules(error):
                 raise CheckpointError(_explain(path, str(error) or type(error).__name__)) from None
-            if isinstance(error, KeyError | TypeError) and _passed_through(error, checkpoint_utils.__name__):
+            if isinstance(error, KeyError | TypeError) and _modules(error)[-1] == checkpoint_utils.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of fairseq: it lacks {error}") from error
             raise
 
     return load_or_explain
 
 
-def _passed_through(error: Exception, module: str) -> bool:
-    """torch fails on a broken file with errors of many kinds; where they come from tells them from all others."""
-    return any(frame.f_globals.get("__name__") == module for frame, _ in traceback.walk_tb(error.__traceback__))
+def _modules(error: Exception) -> list:
+    """The modules that an error came through, outermost first.
+
+    torch fails on a broken file with errors of many kinds; where they come from tells them from all others.
+    """
+    return [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _explain(path, message: str) -> str:

@@ -9,13 +9,13 @@ https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its siz
 
 import argparse
 import os
-import pickle
 import sys
 from collections.abc import Iterable
 
 import torch
+from fairseq import checkpoint_utils
 
-import s2s_plugin  # noqa: F401  (allows the classes that fairseq's checkpoints hold)
+from s2s_plugin.checkpoints import CheckpointError
 
 
 def average(states: Iterable[dict]) -> dict:
@@ -51,6 +51,7 @@ def main() -> None:
     def models():
         # One after the other: with their optimizers' states they are large.
         for path in args.checkpoints:
+            checkpoint_utils.load_checkpoint_to_cpu(path)  # refuses what is none, and says why
             result.update(torch.load(path, map_location="cpu", weights_only=True))
             yield result["model"]
 
@@ -64,5 +65,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, CheckpointError) as error:
         sys.exit(f"error: {error}")

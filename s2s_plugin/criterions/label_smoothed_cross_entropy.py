@@ -41,7 +41,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         skip = self.ignore_prefix_size
         target = sample["target"][:, skip:].reshape(-1)
         loss, nll_loss = label_smoothed_cross_entropy(
-            features[:, skip:].reshape(target.size(0), -1),
+            features[:, skip:].flatten(0, 1),
             decoder.output_weight,
             decoder.output_bias,
             target,

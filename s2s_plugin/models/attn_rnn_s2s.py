@@ -34,6 +34,8 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         compute_dtype = str(cfg.compute_dtype)
         check_compute_dtype(compute_dtype)
         has_attention = _attention_switch(cfg.decoder_attention)
+        if not has_attention and (cfg.attn_dim is not None or str(cfg.attn_mode) != "recurrent"):
+            raise ValueError("--attn-dim and --attn-mode mean nothing with --decoder-attention 0")
         decoder_size = _first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
         out_embed_dim = _first(cfg.decoder_out_embed_dim, cfg.decoder_embed_dim)
         _check_sharing(cfg, out_embed_dim, task)

@@ -59,10 +59,9 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
     def forward(
         self,
         prev_output_tokens: Tensor,
-        encoder_out: EncoderOut = None,
+        encoder_out: EncoderOut,
         incremental_state=None,
         features_only: bool = False,
-        src_lengths: Tensor | None = None,
     ):
         """Teacher forcing over all of `prev_output_tokens`, or with `incremental_state` one step from its last column.
 
@@ -93,7 +92,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""
         if self.adaptive_softmax is not None:
-            return features
+            return features.float()
         if self.output_projection is not None:
             return self.output_projection(features)
         return nn.functional.linear(features, self.cast("embedding", self.embed_tokens.weight))

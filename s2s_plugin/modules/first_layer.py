@@ -59,7 +59,7 @@ class RecurrentAttentionLayer(nn.Module):
             self.attention.query_weight, self.attention.v,
             self.context_proj.cast_weight, self.hidden_proj.cast_weight, self.hidden_proj.cast_bias, self.cell,
         )  # fmt: skip
-        return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.hidden[-1], out.cell)
+        return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell)
 
 
 class ParallelAttentionLayer(nn.Module):

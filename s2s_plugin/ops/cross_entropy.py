@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK_BYTES = 2**23
-"""Size of a chunk of logits: small enough for a CPU's shared cache, large enough for a full-speed matrix product."""
+"""Smallest size of a chunk of logits: it fits a CPU's shared cache and is enough for a full-speed matrix product."""
+
+
+def chunk_rows(weight: Tensor, dtype: torch.dtype) -> int:
+    """Rows of a chunk. Each chunk adds to the whole gradient of `weight` (V, D), so it is no smaller than that."""
+    size = max(CHUNK_BYTES, weight.numel() * dtype.itemsize)
+    return max(1, size // (weight.size(0) * dtype.itemsize))
 
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
@@ -31,11 +37,11 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         d_bias = torch.zeros_like(bias) if want_bias else None
         loss, nll_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
 
-        rows = max(1, CHUNK_BYTES // (vocabulary * dtype.itemsize))
+        rows = chunk_rows(weight, dtype)
         for start in range(0, features.size(0), rows):
             chunk, labels = features[start : start + rows], target[start : start + rows]
             real = labels.ne(ignore_index).to(dtype).unsqueeze(1)
-            labels = labels.clamp(0, vocabulary - 1).unsqueeze(1)
+            labels = labels.masked_fill(labels.eq(ignore_index), 0).unsqueeze(1)
             logits = torch.mm(chunk, weight.t()).to(dtype)
             if bias is not None:
                 logits += bias

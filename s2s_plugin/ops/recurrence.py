@@ -62,11 +62,11 @@ class _AttentionRecurrence(torch.autograd.Function):
                 memory, keys, padding_mask, w_query, v, w_context, w_hidden, hiddens, contexts, queries, attns,
                 *gates, *(cell_states if cell is not None else []),
             )  # fmt: skip
-        return hiddens[1:], contexts, attns, cell
+        return hiddens[1:], contexts, attns, hidden, cell
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_hiddens, d_contexts, d_attns, d_cell):
+    def backward(ctx, d_hiddens, d_contexts, d_attns, d_hidden, d_cell):
         memory, keys, padding_mask, w_query, v, w_context, w_hidden, hiddens, contexts, queries, attns, *rest = (
             ctx.saved_tensors
         )
@@ -81,7 +81,6 @@ class _AttentionRecurrence(torch.autograd.Function):
         # What flows into the state's product: the query's gradient, then the hidden side's.
         d_state = hiddens.new_empty(steps, batch, w_state.size(0))
         d_context_all = torch.empty_like(contexts)
-        d_hidden = torch.zeros_like(hiddens[0], dtype=read.softmax_dtype)
         for t in reversed(range(steps)):
             d_hidden = d_hidden + d_hiddens[t]
             grad = step_cell(d_hidden, d_cell, gates[t], hiddens[t], cell_states[t], cell_states[t + 1])

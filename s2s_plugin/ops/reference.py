@@ -20,12 +20,14 @@ class RecurrenceOutput(NamedTuple):
         hidden: (T, B, H), h[0] to h[T-1].
         context: (T, B, M), what was read from memory at each step.
         attn: (T, B, S) float, rows sum to 1, exactly 0 at padding.
+        last_hidden: (B, H), h[T-1] for the next step, not rounded where `hidden` is in a lower precision.
         cell: (B, H), the LSTM's cell state after the last step; None for the other cells.
     """
 
     hidden: Tensor
     context: Tensor
     attn: Tensor
+    last_hidden: Tensor
     cell: Tensor | None
 
 
@@ -129,7 +131,7 @@ def attention_recurrence(
         cell_type: `tanh`, `gru` or `lstm`; gate blocks in torch.nn's order.
 
     Returns:
-        RecurrenceOutput of `hidden` (T, B, H), `context` (T, B, M), `attn` (T, B, S) and the final `cell`.
+        RecurrenceOutput: `hidden` (T, B, H), `context` (T, B, M), `attn` (T, B, S), `last_hidden` and the last `cell`.
 
     Raises:
         ValueError: unknown `cell_type`.
@@ -143,7 +145,7 @@ def attention_recurrence(
         hiddens.append(hidden)
         contexts.append(context)
         attns.append(attn)
-    return RecurrenceOutput(torch.stack(hiddens), torch.stack(contexts), torch.stack(attns), cell)
+    return RecurrenceOutput(torch.stack(hiddens), torch.stack(contexts), torch.stack(attns), hidden, cell)
 
 
 def label_smoothed_cross_entropy(

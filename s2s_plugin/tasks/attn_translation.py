@@ -67,7 +67,8 @@ class AttnTranslationTask(TranslationTask):
         """Loads the dictionaries.
 
         Raises:
-            ValueError: unknown or unavailable tokenizer, or one that contradicts --eval-tokenized-bleu.
+            ValueError: unknown or unavailable tokenizer, one that contradicts --eval-tokenized-bleu or that nothing
+                uses, or --left-pad-target.
             FileNotFoundError: no such folder of data.
         """
         check_tokenizer(cfg.eval_bleu_tokenizer)
@@ -77,6 +78,8 @@ class AttnTranslationTask(TranslationTask):
             raise ValueError(
                 f"--eval-tokenized-bleu means --eval-bleu-tokenizer none, but it is {cfg.eval_bleu_tokenizer}"
             )
+        if cfg.left_pad_target:
+            raise ValueError("--left-pad-target would make a translation depend on what shares its batch: leave it out")
         for path in utils.split_paths(cfg.data)[:1]:
             if not os.path.isdir(path):
                 raise FileNotFoundError(f"no folder {path}: give the --destdir of fairseq-preprocess")

@@ -21,6 +21,14 @@ check_options() {
   fi
   [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
     die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
+  local argument
+  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
+    case ${argument%%=*} in
+      --max-epoch) die "$argument after --: say --epochs before it" ;;
+      --save-dir) die "$argument after --: say --work before it" ;;
+      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
+    esac
+  done
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
   if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
   if [ "$opt_cpu_processes" -gt 1 ]; then
@@ -246,15 +254,17 @@ set_train_command() {
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20
   )
-  # On the CPU a process that only loads data takes more than it gives.
-  if [ "$GPUS" -eq 0 ]; then TRAIN_COMMAND+=(--num-workers 0); fi
   if [ "$opt_save_updates" -gt 0 ]; then
     TRAIN_COMMAND+=(--save-interval-updates "$opt_save_updates" --keep-interval-updates 1)
   fi
+  # Once more and last, so that the user's own arguments win.
+  TRAIN_COMMAND+=(${EXTRA[@]+"${EXTRA[@]}"})
 }
 
 train_model() {
-  local launcher=()
+  local launcher=() device=(${DEVICE_ARGS[@]+"${DEVICE_ARGS[@]}"})
+  # On the CPU a process that only loads data takes more than it gives.
+  if [ "$GPUS" -eq 0 ]; then device+=(--num-workers 0); fi
   set_train_command
   if [ "$GPUS" -gt 0 ]; then
     TRAIN_COMMAND+=(--distributed-world-size "$GPUS")
@@ -262,7 +272,7 @@ train_model() {
     launcher=("$PY" scripts/launch_processes.py "$opt_cpu_processes")
   fi
   logged train --epochs "$opt_epochs" ${launcher[@]+"${launcher[@]}"} \
-    "${TRAIN_COMMAND[@]}" ${DEVICE_ARGS[@]+"${DEVICE_ARGS[@]}"}
+    "${TRAIN_COMMAND[0]}" ${device[@]+"${device[@]}"} "${TRAIN_COMMAND[@]:1}"
 }
 
 model_stage() {

@@ -21,7 +21,7 @@ def test_from_the_root_of_the_repository(data, tmp_path):
     assert "model: AttnRNNS2SModel" in done.stdout + done.stderr
     options = "--user-dir s2s_plugin --cpu --task attn_translation --beam 1 --batch-size 10".split()
     done = run_well(command("fairseq-generate", data, "--path", tmp_path / "checkpoint_last.pt", *options))
-    assert len(hypotheses(done)) >= 24
+    assert len(hypotheses(done)) == 30
 
 
 def test_from_another_folder_by_the_path_that_the_package_prints(data, tmp_path):

@@ -22,9 +22,7 @@ SAMPLE = {
 
 
 def make_criterion(kind, **options):
-    task = make_task()
-    task.target_dictionary = task.target_dictionary
-    return kind(SimpleNamespace(target_dictionary=task.target_dictionary), **options)
+    return kind(SimpleNamespace(target_dictionary=make_task().target_dictionary), **options)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -34,6 +32,7 @@ def make_criterion(kind, **options):
         {"sentence_avg": False, "label_smoothing": 0.1},
         {"sentence_avg": True, "label_smoothing": 0.0},
         {"sentence_avg": False, "label_smoothing": 0.2, "ignore_prefix_size": 1},
+        {"sentence_avg": False, "label_smoothing": 0.1, "ignore_prefix_size": 3},  # as long as the targets
         {"sentence_avg": False, "label_smoothing": 0.1, "report_accuracy": True},
     ],
 )

@@ -19,7 +19,7 @@ VARIANTS = {
     "deep gru": {"encoder_layers": 2, "decoder_layers": 3, "encoder_cell": "gru", "decoder_cell": "gru"},
     "mixed cells, mean bridge": {"encoder_cell": "tanh", "decoder_bridge": "mean", "decoder_layers": 2},
     "zero bridge": {"decoder_bridge": "zero"},
-    "no attention": {"decoder_attention": "0", "decoder_layers": 2},
+    "no attention": {"decoder_attention": "0", "attn_dim": None, "decoder_layers": 2},
     **{name: options for name, options in PRESETS.items()},
 }
 
@@ -155,7 +155,9 @@ def test_pretrained_embeddings_are_read_and_frozen(tmp_path, side):
         ({"encoder_cell": "sru"}, "unknown cell 'sru': choose from tanh, gru, lstm"),
         ({"decoder_bridge": "sum"}, "unknown bridge 'sum': choose from zero, last, mean"),
         ({"decoder_attention": "perhaps"}, "--decoder-attention perhaps: choose from 1, true, 0, false"),
-        ({"decoder_attention": "0", "decoder_bridge": "zero"}, "sees nothing of the source"),
+        ({"decoder_attention": "0", "attn_dim": None, "decoder_bridge": "zero"}, "sees nothing of the source"),
+        ({"decoder_attention": "0", "attn_dim": 3}, "--attn-dim and --attn-mode mean nothing"),
+        ({"decoder_attention": "0", "attn_dim": None, "attn_mode": "parallel"}, "mean nothing with"),
         ({"share_all_embeddings": True}, "needs a joint dictionary"),
         (
             {"share_decoder_input_output_embed": True, "decoder_out_embed_dim": 5},

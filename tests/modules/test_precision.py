@@ -72,3 +72,25 @@ def test_a_cpu_without_the_instructions_is_warned_of(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.warns(UserWarning, match="no bfloat16 instructions"):
         make_model(compute_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+def test_many_steps_equal_teacher_forcing(cell):
+    """The attending layer hands its state on unrounded: 300 steps of a search end where teacher forcing does."""
+    _, model = twins(decoder_cell=cell)
+    prev = torch.randint(4, 13, (2, 300), generator=torch.Generator().manual_seed(42))
+    model.decoder.decoder.first_layer.hidden_proj.bias.data.add_(2.0)  # gates that remember
+    with torch.no_grad():
+        encoder_out, state = model.encoder(SOURCE), {}
+        whole, _ = model.decoder(prev, encoder_out=encoder_out)
+        for t in range(300):
+            step, _ = model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
+    torch.testing.assert_close(step[:, 0], whole[:, -1], rtol=0.02, atol=0.005)
+    assert model.decoder.get_incremental_state(state, "decoder_state")["hidden"].dtype == torch.float32
+
+
+def test_an_adaptive_softmax_gets_float32():
+    model = make_model(compute_dtype="bfloat16", adaptive_softmax_cutoff="5,8")
+    out = model(SOURCE, None, PREV)
+    lprobs = model.get_normalized_probs(out, log_probs=True, sample={"target": PREV})
+    assert lprobs.dtype == torch.float32 and lprobs.isfinite().all()

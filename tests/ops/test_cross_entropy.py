@@ -11,8 +11,8 @@ PAD = 1
 
 @pytest.fixture(params=[1, 3, 100], ids=["row by row", "three rows", "one chunk"])
 def small_chunks(request, monkeypatch):
-    """Chunks of so many rows of 11 float64 logits."""
-    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", request.param * 11 * 8)
+    """Chunks of so many rows."""
+    monkeypatch.setattr(cross_entropy, "chunk_rows", lambda weight, dtype: request.param)
 
 
 def make_inputs(with_bias, dtype=torch.float64):
@@ -74,3 +74,16 @@ def test_bfloat16_features_over_float32_weights(small_chunks):
     assert rounded[0].dtype == weight.grad.dtype == torch.float32
     torch.testing.assert_close(rounded[0], exact[0], rtol=0.01, atol=0.05)
     torch.testing.assert_close(weight.grad, expected, rtol=0.05, atol=0.05)
+
+
+def test_a_label_outside_the_vocabulary_is_an_error():
+    features, weight, bias, target = make_inputs(True)
+    target[0] = 11
+    with pytest.raises((IndexError, RuntimeError)):
+        cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
+
+
+def test_a_chunk_is_no_smaller_than_the_gradient_that_it_adds_to():
+    small, large = torch.empty(6000, 256), torch.empty(32000, 512)
+    assert cross_entropy.chunk_rows(small, torch.float32) == cross_entropy.CHUNK_BYTES // (6000 * 4)
+    assert cross_entropy.chunk_rows(large, torch.float32) == 512

@@ -76,6 +76,11 @@ def test_a_missing_folder_is_named():
         AttnTranslationTask.setup_task(AttnTranslationConfig(data="/no/such/data"))
 
 
+def test_padding_before_the_target_is_refused():
+    with pytest.raises(ValueError, match="--left-pad-target would make a translation depend on"):
+        AttnTranslationTask.setup_task(AttnTranslationConfig(left_pad_target=True))
+
+
 def test_a_tokenizer_that_nothing_would_use_is_refused():
     with pytest.raises(ValueError, match="--eval-bleu-tokenizer zh goes with --eval-bleu"):
         AttnTranslationTask.setup_task(AttnTranslationConfig(eval_bleu_tokenizer="zh"))
