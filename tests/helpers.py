@@ -123,7 +123,8 @@ def train_args(data, save_dir, *args, **options) -> list:
     defaults |= {"--" + name.replace("_", "-"): value for name, value in options.items()}
     if defaults["--criterion"] == "adaptive_loss":
         del defaults["--label-smoothing"]
-    if defaults["--arch"].startswith("lstm"):
+    without_attention = "--decoder-attention" in args and args[args.index("--decoder-attention") + 1] in ("0", "False")
+    if defaults["--arch"].startswith("lstm") or without_attention:
         del defaults["--attn-dim"]
     words = [word for pair in defaults.items() for word in pair]
     return [str(word) for word in (data, "--cpu", "--no-epoch-checkpoints", *words, *args)]

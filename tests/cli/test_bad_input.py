@@ -26,6 +26,9 @@ BAD_OPTIONS = {
     ),
     "attention switch": (["--decoder-attention", "bahdanau"], ["--decoder-attention", "bahdanau", "1", "0"]),
     "sees nothing": (["--decoder-attention", "0", "--decoder-bridge", "zero"], ["attention", "bridge", "zero"]),
+    "width of an attention that is none": (
+        ["--decoder-attention", "0", "--attn-mode", "parallel"], ["--attn-mode", "--decoder-attention 0"]
+    ),
     "no layers": (["--encoder-layers", "0"], ["layers", "0"]),
     "negative size": (["--decoder-hidden-size", "-3"], ["hidden_size", "-3"]),
     "dropout": (["--dropout", "1.5"], ["dropout", "1.5"]),
