@@ -1,8 +1,9 @@
 """A linear layer whose weights are cast to the dtype of torch's autocast once, not at every step of a search."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..ops.products import differentiable_linear
 
 
 class AutocastCache(nn.Module):
@@ -54,4 +55,4 @@ class Linear(nn.Linear):
         return None if self.bias is None else self.cast("bias", self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.cast_weight, self.cast_bias)
+        return differentiable_linear(x, self.cast_weight, self.cast_bias)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .activations import tanh, tanh_
+
 
 class CellGrad(NamedTuple):
     """Gradients of one step; shapes as in `reference.cell_step`.
@@ -25,9 +27,9 @@ class CellGrad(NamedTuple):
     d_cell: Tensor | None
 
 
-def tanh_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
-    """Elman cell: h = tanh(x_preact + h_preact). Returns hidden, cell (None) and the saved gates (B, H)."""
-    gates = x_preact.add_(h_preact).tanh_()
+def tanh_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor | None):
+    """Elman cell: h = tanh(preact). Returns hidden, cell (None) and the saved gates (B, H)."""
+    gates = tanh_(preact)
     return gates, None, gates
 
 
@@ -43,7 +45,7 @@ def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor
     h_n = h_preact[:, 2 * size :]
     x_preact[:, : 2 * size].add_(h_preact[:, : 2 * size]).sigmoid_()
     reset, update, candidate = x_preact.split(size, dim=1)
-    candidate.addcmul_(reset, h_n).tanh_()
+    tanh_(candidate.addcmul_(reset, h_n))
     return torch.lerp(candidate, hidden, update), None, torch.cat([x_preact, h_n], dim=1)
 
 
@@ -61,32 +63,43 @@ def gru_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_
     return CellGrad(d_x, d_h, d_hidden * update, None)
 
 
-def lstm_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor):
+def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor):
     """LSTM cell. Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output."""
     size = hidden.size(1)
-    gates = x_preact.add_(h_preact)
-    gates[:, : 2 * size].sigmoid_()
-    gates[:, 2 * size : 3 * size].tanh_()
-    gates[:, 3 * size :].sigmoid_()
-    i, f, g, o = gates.split(size, dim=1)
-    cell = torch.addcmul(f * cell, i, g)
-    return o * torch.tanh(cell), cell, gates
+    i, f, g, o = preact.split(size, dim=1)
+    if preact.device.type == "cpu":
+        # One pass of sigmoids over all blocks; the candidate's is 2 sigmoid(2x) - 1.
+        g.mul_(2)
+        preact.sigmoid_()
+        g.mul_(2).sub_(1)
+    else:
+        preact[:, : 2 * size].sigmoid_()
+        g.tanh_()
+        o.sigmoid_()
+    cell = (f * cell).addcmul_(i, g)
+    return tanh(cell).mul_(o), cell, preact
 
 
 def lstm_backward(d_hidden: Tensor, d_cell: Tensor, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
     """Both pre-activations are one sum, so they share their gradient."""
     size = d_hidden.size(1)
     i, f, g, o = gates.split(size, dim=1)
-    tanh_cell = torch.tanh(cell)
+    tanh_cell = tanh(cell)
     d_cell = d_cell + torch.ops.aten.tanh_backward(d_hidden * o, tanh_cell)
     d_preact = torch.empty_like(gates)
     d_i, d_f, d_g, d_o = d_preact.split(size, dim=1)
-    d_i.copy_(torch.ops.aten.sigmoid_backward(d_cell * g, i))
-    d_f.copy_(torch.ops.aten.sigmoid_backward(d_cell * cell_prev, f))
-    d_g.copy_(torch.ops.aten.tanh_backward(d_cell * i, g))
-    d_o.copy_(torch.ops.aten.sigmoid_backward(d_hidden * tanh_cell, o))
+    _sigmoid_backward(d_cell * g, i, grad_input=d_i)
+    _sigmoid_backward(d_cell * cell_prev, f, grad_input=d_f)
+    _tanh_backward(d_cell * i, g, grad_input=d_g)
+    _sigmoid_backward(tanh_cell.mul_(d_hidden), o, grad_input=d_o)
     return CellGrad(d_preact, d_preact, None, d_cell * f)
 
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+ADDITIVE = ("tanh", "lstm")
+"""Cells that see the two pre-activations only as their sum, which the caller forms: `h_preact` is then None."""
 
 FORWARD = {"tanh": tanh_forward, "gru": gru_forward, "lstm": lstm_forward}
 BACKWARD = {"tanh": tanh_backward, "gru": gru_backward, "lstm": lstm_backward}

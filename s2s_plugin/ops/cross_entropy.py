@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .products import linear, matmul, pack
+
 CHUNK_BYTES = 2**23
 """Smallest size of a chunk of logits: it fits a CPU's shared cache and is enough for a full-speed matrix product."""
 
@@ -32,41 +34,45 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
             features, target = features.index_select(0, kept), target.index_select(0, kept)
         want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
         d_features = torch.empty_like(features) if want_features else None
-        d_weight = torch.zeros_like(weight) if want_weight else None
-        weight = weight.to(features.dtype)
+        # Transposed, (D, V): so that no product has to rearrange the logits' gradient.
+        d_weight_t = weight.new_zeros(weight.size(1), vocabulary) if want_weight else None
         d_bias = torch.zeros_like(bias) if want_bias else None
-        loss, nll_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
+        cast = weight.to(features.dtype)
+        packed, packed_t = pack(cast), pack(cast.t()) if want_features else None
+        nll_loss, smooth_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
 
         rows = chunk_rows(weight, dtype)
         for start in range(0, features.size(0), rows):
             chunk, labels = features[start : start + rows], target[start : start + rows]
             real = labels.ne(ignore_index).to(dtype).unsqueeze(1)
             labels = labels.masked_fill(labels.eq(ignore_index), 0).unsqueeze(1)
-            logits = torch.mm(chunk, weight.t()).to(dtype)
+            logits = linear(chunk, packed).to(dtype)
             if bias is not None:
                 logits += bias
-            log_z = torch.logsumexp(logits, dim=1, keepdim=True)
-            nll = (log_z - logits.gather(1, labels)) * real
-            smooth = (log_z * vocabulary - logits.sum(dim=1, keepdim=True)) * real
-            nll_loss += nll.sum()
-            loss += confidence * nll.sum() + share * smooth.sum()
+            probs = torch.softmax(logits, dim=1)
+            # The largest probability is at least 1 / V, so that its logarithm is exact where others underflow.
+            log_z = logits.amax(dim=1, keepdim=True) - probs.amax(dim=1, keepdim=True).log()
+            nll_loss += ((log_z - logits.gather(1, labels)) * real).sum()
+            smooth_loss += ((log_z * vocabulary - logits.sum(dim=1, keepdim=True)) * real).sum()
             if not (want_features or want_weight or want_bias):
                 continue
             # d_logits = probs - share, less `confidence` at the label; nothing at padding.
-            d_logits = logits.sub_(log_z).exp_().sub_(share)
+            d_logits = probs.sub_(share)
             d_logits.scatter_add_(1, labels, d_logits.new_full(labels.shape, -confidence))
-            d_logits = d_logits.mul_(real).to(features.dtype)
-            if want_features:
-                torch.mm(d_logits, weight, out=d_features[start : start + rows])
-            if want_weight:
-                d_weight += torch.mm(d_logits.t(), chunk)
+            if kept is None:
+                d_logits.mul_(real)
             if want_bias:
-                d_bias += d_logits.sum(dim=0, dtype=dtype)
+                d_bias += d_logits.sum(dim=0)
+            d_logits = d_logits.to(features.dtype)
+            if want_features:
+                d_features[start : start + rows] = linear(d_logits, packed_t)
+            if want_weight:
+                d_weight_t += matmul(chunk.t(), d_logits)
         if want_features and kept is not None:
             d_features = d_features.new_zeros(size, d_features.size(1)).index_copy_(0, kept, d_features)
-        ctx.save_for_backward(d_features, d_weight, d_bias)
+        ctx.save_for_backward(d_features, d_weight_t.t().contiguous() if want_weight else None, d_bias)
         ctx.mark_non_differentiable(nll_loss)
-        return loss, nll_loss
+        return confidence * nll_loss + share * smooth_loss, nll_loss
 
     @staticmethod
     @once_differentiable

@@ -4,65 +4,98 @@ The forward loop leaves no autograd records and the backward loop forms no weigh
 product over all time steps after it. The derivation is in README.md.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cells
 from .additive_attention import AdditiveRead
+from .products import linear, matmul, pack
 from .reference import RecurrenceOutput, check_cell
+
+
+class StepWeights(NamedTuple):
+    """The weights of a step, put together and laid out for many steps.
+
+    Attributes:
+        state: (A + G*H, H), [W_q; W_h]: the query and the hidden side of the cell read the same state, so one matrix
+            product serves both. In the layout of `products.pack`.
+        b_state: (A + G*H,), [0; b_h].
+        context: (G*H, M), in the layout of `products.pack`.
+        v: (A,).
+    """
+
+    state: Tensor
+    b_state: Tensor
+    context: Tensor
+    v: Tensor
+
+
+def prepare_weights(w_query: Tensor, v: Tensor, w_context: Tensor, w_hidden: Tensor, b_hidden: Tensor) -> StepWeights:
+    """`StepWeights` for `attention_steps`, from the arguments of the same names of `attention_recurrence`."""
+    b_state = torch.cat([b_hidden.new_zeros(w_query.size(0)), b_hidden])
+    return StepWeights(pack(torch.cat([w_query, w_hidden])), b_state, pack(w_context), v)
+
+
+class _Kept(NamedTuple):
+    """What the backward pass needs: queries (T, B, A), gates a list of T tensors, cells a list of T+1 (B, H) or None."""
+
+    hiddens: Tensor
+    queries: Tensor
+    gates: list
+    cells: list
+
+
+def _run(x_preact, memory, keys, padding_mask, hidden, cell, weights: StepWeights, cell_type: str, keep: bool):
+    """The forward loop. Returns a RecurrenceOutput, and `_Kept` if `keep`."""
+    steps, batch, _ = x_preact.shape
+    width = weights.v.size(0)
+    read = AdditiveRead(keys, memory, weights.v, padding_mask)
+    step_cell = cells.FORWARD[cell_type]
+
+    # The products run in the dtype of the weights; the state and the softmax stay in float32 or better.
+    state_dtype = read.softmax_dtype
+    hidden = hidden.to(state_dtype)
+    cell = None if cell is None else cell.to(state_dtype)
+    hiddens = x_preact.new_empty(steps + 1, batch, hidden.size(1))
+    contexts = x_preact.new_empty(steps, batch, memory.size(2))
+    attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=state_dtype)
+    kept = _Kept(hiddens, x_preact.new_empty(steps, batch, width), [], [cell]) if keep else None
+    hiddens[0] = hidden
+    for t in range(steps):
+        state = linear(hiddens[t], weights.state, weights.b_state)
+        query, h_preact = state[:, :width], state[:, width:]
+        contexts[t], attns[t] = read.forward(query)
+        x_t = x_preact[t]
+        if cell_type in cells.ADDITIVE:
+            preact, h_preact = linear(contexts[t], weights.context, add=x_t.add(h_preact)), None
+        else:
+            preact, h_preact = linear(contexts[t], weights.context, add=x_t), h_preact.to(state_dtype)
+        hidden, cell, gates = step_cell(preact.to(state_dtype), h_preact, hidden, cell)
+        hiddens[t + 1] = hidden
+        if keep:
+            kept.queries[t] = query
+            kept.gates.append(gates)
+            kept.cells.append(cell)
+    return RecurrenceOutput(hiddens[1:], contexts, attns, hidden, cell), kept
 
 
 class _AttentionRecurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx, x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type,
-        differentiate,
     ):  # fmt: skip
-        steps, batch, _ = x_preact.shape
-        width, size = w_query.shape
+        weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
+        out, kept = _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=True)
+        ctx.cell_type, ctx.steps = cell_type, x_preact.size(0)
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
-        if steps > 1:
-            # The query and the hidden side of the cell read the same state: one matrix product serves both. For a
-            # single step of a search, to put the weights together would cost more than that saves.
-            w_state = torch.cat([w_query, w_hidden]).t()
-            b_state = torch.cat([b_hidden.new_zeros(width), b_hidden])
-        w_context_t = w_context.t()
-        read = AdditiveRead(keys, memory, v, padding_mask)
-        step_cell = cells.FORWARD[cell_type]
-
-        # The products run in the dtype of the weights; the state and the softmax stay in float32 or better.
-        state_dtype = read.softmax_dtype
-        hidden = hidden.to(state_dtype)
-        cell = None if cell is None else cell.to(state_dtype)
-        hiddens = x_preact.new_empty(steps + 1, batch, size)
-        contexts = x_preact.new_empty(steps, batch, memory.size(2))
-        queries = x_preact.new_empty(steps, batch, width)
-        attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=state_dtype)
-        keep = differentiate and any(ctx.needs_input_grad)
-        gates, cell_states = [], [cell]
-        hiddens[0] = hidden
-        for t in range(steps):
-            if steps > 1:
-                state = torch.addmm(b_state, hiddens[t], w_state)
-                queries[t], h_preact = state[:, :width], state[:, width:].to(state_dtype)
-            else:
-                queries[t] = torch.mm(hiddens[t], w_query.t())
-                h_preact = torch.addmm(b_hidden, hiddens[t], w_hidden.t()).to(state_dtype)
-            contexts[t], attns[t] = read.forward(queries[t])
-            preact = torch.addmm(x_preact[t], contexts[t], w_context_t).to(state_dtype)
-            hidden, cell, saved = step_cell(preact, h_preact, hidden, cell)
-            hiddens[t + 1] = hidden
-            if keep:
-                gates.append(saved)
-                cell_states.append(cell)
-        if keep:
-            ctx.cell_type, ctx.has_cell = cell_type, cell is not None
-            ctx.save_for_backward(
-                memory, keys, padding_mask, w_query, v, w_context, w_hidden, hiddens, contexts, queries, attns,
-                *gates, *(cell_states if cell is not None else []),
-            )  # fmt: skip
-        return hiddens[1:], contexts, attns, hidden, cell
+        ctx.save_for_backward(
+            memory, keys, padding_mask, w_query, v, w_context, w_hidden,
+            kept.hiddens, out.context, kept.queries, out.attn, *kept.gates, *(kept.cells if cell is not None else []),
+        )  # fmt: skip
+        return tuple(out)
 
     @staticmethod
     @once_differentiable
@@ -71,38 +104,62 @@ class _AttentionRecurrence(torch.autograd.Function):
             ctx.saved_tensors
         )
         steps, batch, width = queries.shape
-        gates, cell_states = rest[:steps], rest[steps:] if ctx.has_cell else [None] * (steps + 1)
+        gates, cell_states = rest[:steps], rest[steps:] or [None] * (steps + 1)
         read = AdditiveRead(keys, memory, v, padding_mask)
         read.start_backward()
         step_cell = cells.BACKWARD[ctx.cell_type]
-        w_state = torch.cat([w_query, w_hidden])
+        w_state_t = pack(torch.cat([w_query, w_hidden]).t())
+        w_context_t = pack(w_context.t())
 
         d_x_preact = hiddens.new_empty(steps, batch, w_context.size(0))
         # What flows into the state's product: the query's gradient, then the hidden side's.
-        d_state = hiddens.new_empty(steps, batch, w_state.size(0))
+        d_state = hiddens.new_empty(steps, batch, width + w_hidden.size(0))
         d_context_all = torch.empty_like(contexts)
         for t in reversed(range(steps)):
             d_hidden = d_hidden + d_hiddens[t]
             grad = step_cell(d_hidden, d_cell, gates[t], hiddens[t], cell_states[t], cell_states[t + 1])
             d_cell = grad.d_cell
             d_x_preact[t] = grad.d_x_preact
-            d_context = torch.addmm(d_contexts[t], d_x_preact[t], w_context, out=d_context_all[t])
-            d_state[t, :, :width] = read.backward(queries[t], attns[t], d_context, d_attns[t])
             d_state[t, :, width:] = grad.d_h_preact
-            d_hidden = torch.mm(d_state[t], w_state).to(read.softmax_dtype)
+            d_context_all[t] = linear(d_x_preact[t], w_context_t, add=d_contexts[t])
+            d_state[t, :, :width] = read.backward(queries[t], attns[t], d_context_all[t], d_attns[t])
+            d_hidden = linear(d_state[t], w_state_t).to(read.softmax_dtype)
             if grad.d_hidden is not None:
                 d_hidden += grad.d_hidden
 
         d_keys, d_memory, d_v = read.finish(attns, d_context_all)
-        d_w_state = d_state.flatten(0, 1).t() @ hiddens[:-1].flatten(0, 1)
-        d_w_context = d_x_preact.flatten(0, 1).t() @ contexts.flatten(0, 1)
+        d_w_state = matmul(d_state.flatten(0, 1).t(), hiddens[:-1].flatten(0, 1))
+        d_w_context = matmul(d_x_preact.flatten(0, 1).t(), contexts.flatten(0, 1))
         d_b_hidden = d_state[:, :, width:].sum(dim=(0, 1))
         hidden_dtype, cell_dtype = ctx.dtypes
         return (
-            d_x_preact, d_memory, d_keys, None,
+            d_x_preact, d_memory.to(memory.dtype), d_keys.to(keys.dtype), None,
             d_hidden.to(hidden_dtype), None if d_cell is None else d_cell.to(cell_dtype),
-            d_w_state[:width], d_v, d_w_context, d_w_state[width:], d_b_hidden, None, None,
+            d_w_state[:width], d_v.to(v.dtype), d_w_context, d_w_state[width:], d_b_hidden, None,
         )  # fmt: skip
+
+
+def attention_steps(
+    x_preact: Tensor,
+    memory: Tensor,
+    keys: Tensor,
+    padding_mask: Tensor,
+    hidden: Tensor,
+    cell: Tensor | None,
+    weights: StepWeights,
+    cell_type: str,
+) -> RecurrenceOutput:
+    """`attention_recurrence` without gradients, with weights that `prepare_weights` has laid out once for all steps.
+
+    Args:
+        weights: of `prepare_weights`, in the dtype of `x_preact`. The others as in `attention_recurrence`.
+
+    Raises:
+        ValueError: unknown `cell_type`.
+    """
+    check_cell(cell_type)
+    with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
+        return _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=False)[0]
 
 
 def attention_recurrence(
@@ -122,19 +179,23 @@ def attention_recurrence(
     """The fast twin of `reference.attention_recurrence`: same arguments, shapes, result and errors.
 
     Gradients flow into every tensor argument, from every output, the attention weights included. It can be
-    differentiated once. Under torch's autocast the matrix products and the tanh of the energies run in its dtype; the
+    differentiated once. Under torch's autocast the matrix products run in its dtype, off the CPU also the energies; the
     state, the softmax and what is summed over time stay in float32.
     """
     check_cell(cell_type)
     device = x_preact.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        x_preact, memory, keys = x_preact.to(dtype), memory.to(dtype), keys.to(dtype)
-        w_query, v, w_context, w_hidden, b_hidden = (w.to(dtype) for w in (w_query, v, w_context, w_hidden, b_hidden))
+        x_preact = x_preact.to(dtype)
+        if device != "cpu":
+            memory, keys, v = memory.to(dtype), keys.to(dtype), v.to(dtype)
+        w_query, w_context, w_hidden, b_hidden = (w.to(dtype) for w in (w_query, w_context, w_hidden, b_hidden))
+    if not torch.is_grad_enabled():
+        weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
+        return attention_steps(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type)
     with torch.autocast(device, enabled=False):
         return RecurrenceOutput(
             *_AttentionRecurrence.apply(
-                x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden,
-                cell_type, torch.is_grad_enabled(),
+                x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type
             )
-        )  # fmt: skip
+        )

@@ -1,0 +1,22 @@
+"""tanh where it is slow.
+
+On CPUs torch's tanh takes up to ten times as long as its sigmoid, whose vector code is its own. tanh(x) =
+2 sigmoid(2x) - 1 costs an absolute error of three float32 roundings of 1.
+"""
+
+import torch
+from torch import Tensor
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh(x) in place of x."""
+    if x.device.type != "cpu":
+        return x.tanh_()
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """tanh(x); not differentiable by autograd."""
+    if x.device.type != "cpu":
+        return torch.tanh(x)
+    return torch.mul(x, 2).sigmoid_().mul_(2).sub_(1)

@@ -1,0 +1,110 @@
+"""Matrix products in the fastest exact kernel at hand, for functions that form their gradients themselves.
+
+On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, which
+leaves half the vector width of other makers' processors unused. oneDNN, which torch carries as well and runs its
+recurrent layers on, uses all of it, in float32 throughout. `torch.backends.mkldnn.flags(enabled=False)` switches it off.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_ONEDNN_PACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None) if torch.backends.mkldnn.is_available() else None
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware, as far as torch can tell."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe is not None)
+
+
+_PACKED_FOR_ROWS = 64
+"""The layout for so many rows was the fastest for every number of rows that was tried, 1 to 320."""
+_ONEDNN_DTYPES = {torch.float32, torch.bfloat16} if cpu_has_bfloat16() else {torch.float32}
+
+
+def uses_onednn(x: Tensor) -> bool:
+    """Whether products with `x`, a matrix, are oneDNN's here."""
+    return (
+        x.dtype in _ONEDNN_DTYPES
+        and x.device.type == "cpu"
+        and _ONEDNN_LINEAR is not None
+        and torch._C._get_mkldnn_enabled()
+        and x.numel() > 0
+    )
+
+
+def pack(weight: Tensor) -> Tensor:
+    """`weight` (N, K) in the layout that `linear` reads fastest; for a weight that several products share.
+
+    Returns:
+        A tensor for `linear` alone; `weight` itself where there is no better layout.
+    """
+    if _ONEDNN_PACK is None or not uses_onednn(weight):
+        return weight
+    return _ONEDNN_PACK(weight.detach(), _PACKED_FOR_ROWS)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
+    """x weight^T + bias + add, without a record for autograd.
+
+    Args:
+        x: (R, K).   weight: (N, K), or what `pack` made of it.   bias: (N,).   add: (R, N).
+
+    Returns:
+        (R, N).
+    """
+    if weight.is_mkldnn or uses_onednn(x):
+        if add is not None:
+            return _ONEDNN_LINEAR.binary(x, add, weight, bias, "add")
+        return _ONEDNN_LINEAR(x, weight, bias, "none", [], "")
+    if add is None:
+        return torch.nn.functional.linear(x, weight, bias)
+    y = torch.addmm(add, x, weight.t())
+    return y if bias is None else y.add_(bias)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a (R, K) times b (K, N), either of which may be a transposed view, without a record for autograd."""
+    if a.dtype != torch.float32 or not uses_onednn(a):
+        return torch.mm(a, b)
+    # oneDNN's left factor has to lie row by row and is copied where it does not: let that be the smaller one.
+    if a.stride(1) != 1 and a.numel() > b.numel():
+        return _ONEDNN_LINEAR(b.t(), a, None, "none", [], "").t().contiguous()
+    return _ONEDNN_LINEAR(a, b.t(), None, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_y):
+        x, weight = ctx.saved_tensors
+        d_y = d_y.contiguous()
+        want_x, want_weight, want_bias = ctx.needs_input_grad
+        return (
+            matmul(d_y, weight) if want_x else None,
+            matmul(d_y.t(), x) if want_weight else None,
+            d_y.sum(dim=0) if want_bias else None,
+        )
+
+
+def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear`, in oneDNN's float32 where that is faster. It can be differentiated once.
+
+    Args:
+        x: (..., K).   weight: (N, K); without gradients also what `pack` made of it.   bias: (N,) or None.
+
+    Returns:
+        (..., N).
+    """
+    if not weight.is_mkldnn and not (x.dtype == weight.dtype == torch.float32 and uses_onednn(x)):
+        return torch.nn.functional.linear(x, weight, bias)
+    rows = x.reshape(-1, x.size(-1))
+    y = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else linear(rows, weight, bias)
+    return y.view(*x.shape[:-1], y.size(-1))
