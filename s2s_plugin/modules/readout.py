@@ -22,4 +22,5 @@ class Readout(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Args: tensors (..., width). Returns features (..., output_size)."""
-        return torch.tanh(self.proj(torch.cat(parts, dim=-1)))
+        dtype = self.proj.cast_weight.dtype
+        return torch.tanh(self.proj(torch.cat([part.to(dtype) for part in parts], dim=-1)))

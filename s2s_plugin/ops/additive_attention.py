@@ -7,6 +7,8 @@ T x S x A. The equations are those of `reference.additive_attention`; the deriva
 import torch
 from torch import Tensor
 
+from .products import linear
+
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
@@ -31,9 +33,10 @@ class AdditiveRead:
     def __init__(self, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
         dtype = read_dtype(keys)
         self.keys, self.memory, self.v = keys.to(dtype), memory.to(dtype), v.to(dtype)
+        self.memory_t = self.memory.transpose(1, 2)
         self.padding_mask = padding_mask
         self.by_sigmoid = keys.device.type == "cpu"
-        self.v_energy = self.v * 2 if self.by_sigmoid else self.v
+        self.v_energy = (self.v * 2 if self.by_sigmoid else self.v).unsqueeze(0)
         self.softmax_dtype = torch.promote_types(dtype, torch.float32)
         self.lowest = torch.finfo(self.softmax_dtype).min
         self.scratch = torch.empty_like(self.keys, memory_format=torch.contiguous_format)
@@ -49,7 +52,7 @@ class AdditiveRead:
         """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
         activation = self._activate(query)
         # Without the -1 of 2 sigmoid - 1: it adds the same to every energy, which the softmax does not see.
-        energy = torch.mv(activation.view(-1, activation.size(2)), self.v_energy).view(self.padding_mask.shape)
+        energy = linear(activation.view(-1, activation.size(2)), self.v_energy).view(self.padding_mask.shape)
         energy = energy.to(self.softmax_dtype).masked_fill_(self.padding_mask, self.lowest)
         attn = torch.softmax(energy, dim=1)
         context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
@@ -70,7 +73,8 @@ class AdditiveRead:
         Returns:
             d_query, (B, A).
         """
-        d_attn = d_attn + torch.bmm(self.memory, d_context.to(self.memory.dtype).unsqueeze(2)).squeeze(2)
+        # This order of the factors: the other one is a slow loop over sentences on CPUs.
+        d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
         d_energy = attn * (d_attn - (attn * d_attn).sum(dim=1, keepdim=True))
         d_energy = d_energy.to(self.v.dtype)
         activation = self._activate(query)

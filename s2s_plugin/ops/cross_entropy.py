@@ -10,8 +10,10 @@ from torch.autograd.function import once_differentiable
 
 from .products import linear, matmul, pack
 
-CHUNK_BYTES = 2**23
+CHUNK_BYTES = 2**24
 """Smallest size of a chunk of logits: it fits a CPU's shared cache and is enough for a full-speed matrix product."""
+BLOCK_ROWS = 128
+"""On CPUs the softmax of a chunk is taken by so many rows: they stay in the cores' own caches from pass to pass."""
 
 
 def chunk_rows(weight: Tensor, dtype: torch.dtype) -> int:
@@ -20,59 +22,93 @@ def chunk_rows(weight: Tensor, dtype: torch.dtype) -> int:
     return max(1, size // (weight.size(0) * dtype.itemsize))
 
 
+class _Losses:
+    """Sums over rows, in float32 or better: `nll` of -lprobs at the label, `smooth` of -lprobs at all words."""
+
+    def __init__(self, like: Tensor):
+        self.nll, self.smooth = like.new_zeros(()), like.new_zeros(())
+
+    def add(self, logits: Tensor, target: Tensor, real: Tensor, confidence: float, d_logits: Tensor | None) -> None:
+        """Adds a block of rows.
+
+        Args:
+            logits: (R, V) in float32 or better, overwritten.
+            target: (R, 1) int64, any word where not real.   real: (R, 1) bool, False at padding.
+            d_logits: (R, V), gets probs, less `confidence` at the target, 0 where not real; None if not wanted.
+        """
+        of_target, total, largest = logits.gather(1, target), logits.sum(1, keepdim=True), logits.amax(1, keepdim=True)
+        in_place = d_logits is not None and d_logits.dtype == logits.dtype
+        probs = torch.softmax(logits, dim=1, out=d_logits if in_place else logits)
+        # The largest probability is at least 1 / V, so its logarithm is exact where those of others underflow.
+        log_z = largest - probs.amax(dim=1, keepdim=True).log_()
+        self.nll += (log_z - of_target).mul_(real).sum()
+        self.smooth += (log_z * logits.size(1)).sub_(total).mul_(real).sum()
+        if d_logits is not None:
+            probs.scatter_add_(1, target, probs.new_full(target.shape, -confidence))
+            if not in_place:
+                d_logits.copy_(probs)
+
+
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, bias, target, epsilon, ignore_index, differentiate):
-        vocabulary = weight.size(0)
-        dtype = torch.promote_types(features.dtype, torch.float32)
+        rows_given, (vocabulary, width) = features.size(0), weight.shape
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
-        size, kept = features.size(0), None
+        kept = None
         if not features.is_cuda:
             # Rows of padding cost as much as others; to count them on a GPU would mean to wait for it.
             kept = target.ne(ignore_index).nonzero().squeeze(1)
             features, target = features.index_select(0, kept), target.index_select(0, kept)
+        real = target.ne(ignore_index).unsqueeze(1)
+        target = target.unsqueeze(1).masked_fill(~real, 0)
+
         want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
+        want_logits = want_features or want_weight or want_bias
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        losses = _Losses(features.new_zeros((), dtype=dtype))
         d_features = torch.empty_like(features) if want_features else None
-        # Transposed, (D, V): so that no product has to rearrange the logits' gradient.
-        d_weight_t = weight.new_zeros(weight.size(1), vocabulary) if want_weight else None
+        # Transposed, (D, V): so that no product has to rearrange the gradient of the logits.
+        d_weight_t = weight.new_zeros(width, vocabulary) if want_weight else None
         d_bias = torch.zeros_like(bias) if want_bias else None
         cast = weight.to(features.dtype)
         packed, packed_t = pack(cast), pack(cast.t()) if want_features else None
-        nll_loss, smooth_loss = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
 
-        rows = chunk_rows(weight, dtype)
+        rows = min(chunk_rows(weight, features.dtype), max(1, features.size(0)))
+        block = rows if features.is_cuda else BLOCK_ROWS
+        buffer = features.new_empty(rows, vocabulary) if want_logits else None
         for start in range(0, features.size(0), rows):
-            chunk, labels = features[start : start + rows], target[start : start + rows]
-            real = labels.ne(ignore_index).to(dtype).unsqueeze(1)
-            labels = labels.masked_fill(labels.eq(ignore_index), 0).unsqueeze(1)
-            logits = linear(chunk, packed).to(dtype)
-            if bias is not None:
-                logits += bias
-            probs = torch.softmax(logits, dim=1)
-            # The largest probability is at least 1 / V, so that its logarithm is exact where others underflow.
-            log_z = logits.amax(dim=1, keepdim=True) - probs.amax(dim=1, keepdim=True).log()
-            nll_loss += ((log_z - logits.gather(1, labels)) * real).sum()
-            smooth_loss += ((log_z * vocabulary - logits.sum(dim=1, keepdim=True)) * real).sum()
-            if not (want_features or want_weight or want_bias):
-                continue
-            # d_logits = probs - share, less `confidence` at the label; nothing at padding.
-            d_logits = probs.sub_(share)
-            d_logits.scatter_add_(1, labels, d_logits.new_full(labels.shape, -confidence))
-            if kept is None:
-                d_logits.mul_(real)
-            if want_bias:
-                d_bias += d_logits.sum(dim=0)
-            d_logits = d_logits.to(features.dtype)
+            chunk = features[start : start + rows]
+            d_logits = buffer[: chunk.size(0)] if want_logits else None
+            for first in range(0, chunk.size(0), block):
+                here = slice(start + first, start + min(first + block, chunk.size(0)))
+                logits = linear(features[here], packed).to(dtype)
+                if bias is not None:
+                    logits += bias
+                out = d_logits[first : first + block] if want_logits else None
+                losses.add(logits, target[here], real[here], confidence, out)
+            if want_logits and kept is None:
+                d_logits.mul_(real[start : start + rows])
             if want_features:
                 d_features[start : start + rows] = linear(d_logits, packed_t)
             if want_weight:
                 d_weight_t += matmul(chunk.t(), d_logits)
+            if want_bias:
+                d_bias += d_logits.sum(dim=0, dtype=dtype)
+
+        # What smoothing takes from every word alike, the same for all rows.
+        if want_features:
+            d_features -= (share * cast.sum(dim=0, dtype=dtype) * real).to(features.dtype)
+        if want_weight:
+            d_weight_t -= share * (features * real).sum(dim=0, dtype=dtype).unsqueeze(1)
+            d_weight_t = d_weight_t.t().contiguous()
+        if want_bias:
+            d_bias -= share * real.sum()
         if want_features and kept is not None:
-            d_features = d_features.new_zeros(size, d_features.size(1)).index_copy_(0, kept, d_features)
-        ctx.save_for_backward(d_features, d_weight_t.t().contiguous() if want_weight else None, d_bias)
-        ctx.mark_non_differentiable(nll_loss)
-        return confidence * nll_loss + share * smooth_loss, nll_loss
+            d_features = d_features.new_zeros(rows_given, width).index_copy_(0, kept, d_features)
+        ctx.save_for_backward(d_features, d_weight_t, d_bias)
+        ctx.mark_non_differentiable(losses.nll)
+        return confidence * losses.nll + share * losses.smooth, losses.nll
 
     @staticmethod
     @once_differentiable

@@ -68,7 +68,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a (R, K) times b (K, N), either of which may be a transposed view, without a record for autograd."""
     if a.dtype != torch.float32 or not uses_onednn(a):
-        return torch.mm(a, b)
+        return torch.mm(a.contiguous() if a.numel() < b.numel() else a, b)
     # oneDNN's left factor has to lie row by row and is copied where it does not: let that be the smaller one.
     if a.stride(1) != 1 and a.numel() > b.numel():
         return _ONEDNN_LINEAR(b.t(), a, None, "none", [], "").t().contiguous()
