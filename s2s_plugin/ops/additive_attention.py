@@ -1,4 +1,4 @@
-"""Additive attention, one time step at a time, forward and backward, with one scratch buffer of (B, S, A).
+"""Additive attention, forward and backward, for callers that hold one block of (b, s, a) at a time.
 
 The activations of the energies are recomputed in the backward pass instead of kept, so memory does not grow with
 T x S x A. The equations are those of `reference.additive_attention`; the derivation is in README.md.
@@ -19,11 +19,64 @@ def read_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32) if x.device.type == "cpu" else x.dtype
 
 
+class AdditiveEnergy:
+    """energy = v . tanh(query + key), and its gradients, with the constants moved out of the loop over (b, s, a).
+
+    On CPUs tanh(x) is taken as 2 sigmoid(2x) - 1, since torch's sigmoid is the faster one. What is called activation
+    here is the sigmoid there, and the energies lack the same number each, which no softmax sees.
+
+    Args:
+        v: (A,).
+    """
+
+    def __init__(self, v: Tensor):
+        self.by_sigmoid = v.device.type == "cpu"
+        self.row = (v * 2 if self.by_sigmoid else v).unsqueeze(0)
+        # sigmoid' = y (1 - y), and 2 for the factor before the sigmoid and 2 for that of its argument.
+        self.slope = v * 4 if self.by_sigmoid else v
+
+    def activate(self, query: Tensor, keys: Tensor, out: Tensor) -> Tensor:
+        """Args: query (..., 1, A), keys (..., S, A), out (..., S, A). Returns `out`, the activations."""
+        if self.by_sigmoid:
+            return torch.add(query * 2, keys, alpha=2, out=out).sigmoid_()
+        return torch.add(query, keys, out=out).tanh_()
+
+    def forward(self, activation: Tensor) -> Tensor:
+        """Args: activation (..., S, A). Returns energies (..., S)."""
+        return linear(activation.view(-1, activation.size(-1)), self.row).view(activation.shape[:-1])
+
+    def backward(self, d_energy: Tensor, activation: Tensor):
+        """Args: d_energy (..., S), whose sum over S is 0 behind a softmax; activation (..., S, A), overwritten.
+
+        Returns:
+            d_preact (..., S, A), which `scale` has to complete once it is summed, and d_v (A,) for `scale_v`.
+        """
+        d_v = torch.mv(activation.view(-1, activation.size(-1)).t(), d_energy.reshape(-1))
+        derivative = _sigmoid_backward if self.by_sigmoid else _tanh_backward
+        return derivative(d_energy.unsqueeze(-1), activation, grad_input=activation), d_v
+
+    def scale(self, d_preact: Tensor) -> Tensor:
+        """Multiplies sums of what `backward` gave, (..., A), by the factors that it left out, in place."""
+        return d_preact.mul_(self.slope)
+
+    def scale_v(self, d_v: Tensor) -> Tensor:
+        """The same for d_v."""
+        return d_v.mul_(2) if self.by_sigmoid else d_v
+
+
+def masked_softmax(energy: Tensor, padding_mask: Tensor) -> Tensor:
+    """Attention weights in float32 or better, 0 at padding. Args: energy (..., S), padding_mask likewise."""
+    energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
+    return torch.softmax(energy.masked_fill(padding_mask, torch.finfo(energy.dtype).min), dim=-1)
+
+
+def softmax_backward(d_attn: Tensor, attn: Tensor) -> Tensor:
+    """d_energy (..., S) of `masked_softmax`."""
+    return attn * (d_attn - (attn * d_attn).sum(dim=-1, keepdim=True))
+
+
 class AdditiveRead:
     """Reads one memory with one query a sentence and step, and collects its gradients on the way back.
-
-    On CPUs tanh(x) is taken as 2 sigmoid(2x) - 1, since torch's sigmoid is the faster one; the constants are moved out
-    of what is done for every (b, s, a).
 
     Args:
         keys: (B, S, A).   memory: (B, S, M).   v: (A,).
@@ -32,36 +85,25 @@ class AdditiveRead:
 
     def __init__(self, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
         dtype = read_dtype(keys)
-        self.keys, self.memory, self.v = keys.to(dtype), memory.to(dtype), v.to(dtype)
-        self.memory_t = self.memory.transpose(1, 2)
-        self.padding_mask = padding_mask
-        self.by_sigmoid = keys.device.type == "cpu"
-        self.v_energy = (self.v * 2 if self.by_sigmoid else self.v).unsqueeze(0)
+        self.keys, self.memory, self.padding_mask = keys.to(dtype), memory.to(dtype), padding_mask
         self.softmax_dtype = torch.promote_types(dtype, torch.float32)
-        self.lowest = torch.finfo(self.softmax_dtype).min
+        self.memory_t = self.memory.transpose(1, 2)
+        self.energy = AdditiveEnergy(v.to(dtype))
         self.scratch = torch.empty_like(self.keys, memory_format=torch.contiguous_format)
 
     def _activate(self, query: Tensor) -> Tensor:
-        """tanh(query + keys), or sigmoid(2 (query + keys)), in the scratch buffer, (B, S, A)."""
-        query = query.to(self.keys.dtype).unsqueeze(1)
-        if self.by_sigmoid:
-            return torch.add(query * 2, self.keys, alpha=2, out=self.scratch).sigmoid_()
-        return torch.add(query, self.keys, out=self.scratch).tanh_()
+        return self.energy.activate(query.to(self.keys.dtype).unsqueeze(1), self.keys, self.scratch)
 
     def forward(self, query: Tensor):
         """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
-        activation = self._activate(query)
-        # Without the -1 of 2 sigmoid - 1: it adds the same to every energy, which the softmax does not see.
-        energy = linear(activation.view(-1, activation.size(2)), self.v_energy).view(self.padding_mask.shape)
-        energy = energy.to(self.softmax_dtype).masked_fill_(self.padding_mask, self.lowest)
-        attn = torch.softmax(energy, dim=1)
+        attn = masked_softmax(self.energy.forward(self._activate(query)), self.padding_mask)
         context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
         return context, attn
 
     def start_backward(self) -> None:
         """Clears what `backward` collects: sums over all steps, in float32 or better."""
-        self.d_preact_sum = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
-        self.d_v = torch.zeros_like(self.v, dtype=self.softmax_dtype)
+        self.d_keys = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
+        self.d_v = self.keys.new_zeros(self.keys.size(2), dtype=self.softmax_dtype)
 
     def backward(self, query: Tensor, attn: Tensor, d_context: Tensor, d_attn: Tensor) -> Tensor:
         """Backward of one step.
@@ -75,19 +117,11 @@ class AdditiveRead:
         """
         # This order of the factors: the other one is a slow loop over sentences on CPUs.
         d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
-        d_energy = attn * (d_attn - (attn * d_attn).sum(dim=1, keepdim=True))
-        d_energy = d_energy.to(self.v.dtype)
-        activation = self._activate(query)
-        # The constant in 2 sigmoid - 1 is left out here too: d_energy sums to 0 over s.
-        self.d_v += torch.mv(activation.view(-1, activation.size(2)).t(), d_energy.view(-1))
-        derivative = _sigmoid_backward if self.by_sigmoid else _tanh_backward
-        d_preact = derivative(d_energy.unsqueeze(2), activation, grad_input=activation)
-        self.d_preact_sum += d_preact
-        return self._times_v(d_preact.sum(dim=1))
-
-    def _times_v(self, d_preact: Tensor) -> Tensor:
-        """The factors that `backward` leaves out: v, and with sigmoids 4 = 2 * 2, of the slope and of the argument."""
-        return d_preact.mul_(self.v * 4 if self.by_sigmoid else self.v)
+        d_energy = softmax_backward(d_attn, attn).to(self.keys.dtype)
+        d_preact, d_v = self.energy.backward(d_energy, self._activate(query))
+        self.d_v += d_v
+        self.d_keys += d_preact
+        return self.energy.scale(d_preact.sum(dim=1))
 
     def finish(self, attn: Tensor, d_context: Tensor):
         """Gradients of the whole sequence.
@@ -98,8 +132,6 @@ class AdditiveRead:
         Returns:
             d_keys (B, S, A), d_memory (B, S, M), d_v (A,).
         """
-        d_keys = self._times_v(self.d_preact_sum).to(self.keys.dtype)
         d_context = d_context.to(self.memory.dtype)
         d_memory = torch.bmm(attn.permute(1, 2, 0).to(d_context.dtype), d_context.transpose(0, 1))
-        d_v = self.d_v.mul_(2) if self.by_sigmoid else self.d_v
-        return d_keys, d_memory, d_v.to(self.v.dtype)
+        return self.energy.scale(self.d_keys), d_memory, self.energy.scale_v(self.d_v)
