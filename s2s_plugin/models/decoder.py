@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..modules.cells import init_uniform
 from ..modules.decoder import DecoderState, RNNDecoder
 from ..modules.dropout import Dropout
-from ..modules.linear import AutocastCache, Linear
+from ..modules.linear import Linear, WeightCache
 from ..modules.precision import compute_in
 from .encoder import MAX_POSITIONS, EncoderOut, same_rows
 
@@ -47,7 +47,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         self.decoder = decoder
         self.dropout_in = Dropout(dropout_in)
         self.compute_dtype = compute_dtype
-        self.cast = AutocastCache()
+        self.cache = WeightCache()
         self.adaptive_softmax = self.output_projection = None
         if adaptive_softmax_cutoff is not None:
             self.adaptive_softmax = AdaptiveSoftmax(
@@ -95,7 +95,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             return features.float()
         if self.output_projection is not None:
             return self.output_projection(features)
-        return nn.functional.linear(features, self.cast("embedding", self.embed_tokens.weight))
+        return self.cache.linear(features, self.embed_tokens.weight)
 
     @property
     def output_weight(self) -> Tensor:

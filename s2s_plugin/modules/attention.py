@@ -28,12 +28,12 @@ class AdditiveAttention(nn.Module):
     @property
     def query_weight(self) -> Tensor:
         """W_q, (A, H)."""
-        return self.query_proj.cast_weight
+        return self.query_proj.weight
 
     @property
     def v(self) -> Tensor:
         """v, (A,)."""
-        return self.energy_proj.cast_weight.squeeze(0)
+        return self.energy_proj.weight.squeeze(0)
 
     def forward(self, memory: Tensor) -> Tensor:
         """Args: memory (B, S, M). Returns keys (B, S, A) = W_k memory + b."""

@@ -5,11 +5,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..ops.parallel_attention import parallel_attention
-from ..ops.recurrence import attention_recurrence
+from ..ops.recurrence import attention_recurrence, attention_steps, prepare_weights
 from .attention import AdditiveAttention
 from .cells import build_rnn, gate_width, init_uniform, run_rnn
 from .encoder import EncoderState
-from .linear import Linear
+from .linear import Linear, WeightCache
 
 
 class FirstLayerOutput(NamedTuple):
@@ -47,6 +47,7 @@ class RecurrentAttentionLayer(nn.Module):
         self.input_proj = init_uniform(Linear(input_size, width))
         self.context_proj = init_uniform(Linear(memory_size, width, bias=False))
         self.hidden_proj = init_uniform(Linear(hidden_size, width))
+        self.cache = WeightCache()
 
     def project_keys(self, memory: Tensor) -> Tensor:
         """Args: memory (B, S, M). Returns keys (B, S, A)."""
@@ -54,11 +55,16 @@ class RecurrentAttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, encoder: EncoderState, keys: Tensor, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), keys (B, S, A), hidden and cell (B, H). Returns a FirstLayerOutput."""
-        out = attention_recurrence(
-            self.input_proj(x), encoder.memory, keys, encoder.padding_mask, hidden, cell,
+        weights = (
             self.attention.query_weight, self.attention.v,
-            self.context_proj.cast_weight, self.hidden_proj.cast_weight, self.hidden_proj.cast_bias, self.cell,
+            self.context_proj.weight, self.hidden_proj.weight, self.hidden_proj.bias,
         )  # fmt: skip
+        state = self.input_proj(x), encoder.memory, keys, encoder.padding_mask, hidden, cell
+        if self.cache.active:
+            ready = self.cache(lambda: prepare_weights(*weights), *weights)
+            out = attention_steps(*state, ready, self.cell)
+        else:
+            out = attention_recurrence(*state, *weights, self.cell)
         return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .cells import check_sizes, init_uniform
-from .linear import Linear
+from .linear import Linear, cast
 
 
 class Readout(nn.Module):
@@ -22,5 +22,4 @@ class Readout(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Args: tensors (..., width). Returns features (..., output_size)."""
-        dtype = self.proj.cast_weight.dtype
-        return torch.tanh(self.proj(torch.cat([part.to(dtype) for part in parts], dim=-1)))
+        return torch.tanh(self.proj(torch.cat([cast(part) for part in parts], dim=-1)))

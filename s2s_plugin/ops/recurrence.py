@@ -34,9 +34,24 @@ class StepWeights(NamedTuple):
 
 
 def prepare_weights(w_query: Tensor, v: Tensor, w_context: Tensor, w_hidden: Tensor, b_hidden: Tensor) -> StepWeights:
-    """`StepWeights` for `attention_steps`, from the arguments of the same names of `attention_recurrence`."""
+    """`StepWeights` for `attention_steps`, from the arguments of the same names of `attention_recurrence`.
+
+    Under torch's autocast they are in its dtype, as there.
+    """
+    w_query, w_context, w_hidden, b_hidden = _cast(w_query, w_context, w_hidden, b_hidden)
+    if v.device.type != "cpu":
+        (v,) = _cast(v)
     b_state = torch.cat([b_hidden.new_zeros(w_query.size(0)), b_hidden])
     return StepWeights(pack(torch.cat([w_query, w_hidden])), b_state, pack(w_context), v)
+
+
+def _cast(*tensors: Tensor):
+    """The tensors in the dtype of the active autocast, or as they are where none is active."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return [x.to(dtype) for x in tensors]
 
 
 class _Kept(NamedTuple):
@@ -152,12 +167,15 @@ def attention_steps(
     """`attention_recurrence` without gradients, with weights that `prepare_weights` has laid out once for all steps.
 
     Args:
-        weights: of `prepare_weights`, in the dtype of `x_preact`. The others as in `attention_recurrence`.
+        weights: of `prepare_weights`, under the same autocast. The others as in `attention_recurrence`.
 
     Raises:
         ValueError: unknown `cell_type`.
     """
     check_cell(cell_type)
+    (x_preact,) = _cast(x_preact)
+    if x_preact.device.type != "cpu":
+        memory, keys = _cast(memory, keys)
     with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
         return _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=False)[0]
 
@@ -184,15 +202,12 @@ def attention_recurrence(
     """
     check_cell(cell_type)
     device = x_preact.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        x_preact = x_preact.to(dtype)
-        if device != "cpu":
-            memory, keys, v = memory.to(dtype), keys.to(dtype), v.to(dtype)
-        w_query, w_context, w_hidden, b_hidden = (w.to(dtype) for w in (w_query, w_context, w_hidden, b_hidden))
     if not torch.is_grad_enabled():
         weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
         return attention_steps(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type)
+    x_preact, w_query, w_context, w_hidden, b_hidden = _cast(x_preact, w_query, w_context, w_hidden, b_hidden)
+    if device != "cpu":
+        memory, keys, v = _cast(memory, keys, v)
     with torch.autocast(device, enabled=False):
         return RecurrenceOutput(
             *_AttentionRecurrence.apply(
