@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ..ops.additive_attention import read_dtype
 from .cells import check_sizes, init_uniform
 from .linear import Linear
 
@@ -36,5 +37,6 @@ class AdditiveAttention(nn.Module):
         return self.energy_proj.weight.squeeze(0)
 
     def forward(self, memory: Tensor) -> Tensor:
-        """Args: memory (B, S, M). Returns keys (B, S, A) = W_k memory + b."""
-        return self.key_proj(memory)
+        """Args: memory (B, S, M). Returns keys (B, S, A) = W_k memory + b, in the dtype in which they are read."""
+        keys = self.key_proj(memory)
+        return keys.to(read_dtype(keys))

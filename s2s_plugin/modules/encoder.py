@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ops.additive_attention import read_dtype
 from ..ops.permute import permute_time
 from .cells import build_rnn, check_probabilities, check_sizes
 from .dropout import Dropout
@@ -75,4 +76,6 @@ class RNNEncoder(nn.Module):
                 last.append(y[last_step, rows])
                 outputs.append(permute_time(y.transpose(0, 1), back, into))
             x = self.dropout(torch.cat(outputs, dim=2)).masked_fill(padding, 0.0)
+        # Once here, not at every step of a search.
+        x = x.to(read_dtype(x))
         return EncoderState(x, padding_mask, torch.cat(last, dim=1))

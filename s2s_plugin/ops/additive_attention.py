@@ -13,6 +13,10 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
+CPU_BLOCK = 2**19
+"""Numbers in a block of activations on a CPU: it stays in the cores' own caches from pass to pass."""
+
+
 def read_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which attention computes energies and contexts: on CPUs float32 or better, which is faster there
     than to convert from and to bfloat16 in every pass; elsewhere that of `x`."""
@@ -89,14 +93,19 @@ class AdditiveRead:
         self.softmax_dtype = torch.promote_types(dtype, torch.float32)
         self.memory_t = self.memory.transpose(1, 2)
         self.energy = AdditiveEnergy(v.to(dtype))
-        self.scratch = torch.empty_like(self.keys, memory_format=torch.contiguous_format)
+        batch, source, width = keys.shape
+        rows = max(1, CPU_BLOCK // (source * width)) if keys.device.type == "cpu" else batch
+        self.blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
+        self.scratch = self.keys.new_empty(min(rows, batch), source, width)
 
-    def _activate(self, query: Tensor) -> Tensor:
-        return self.energy.activate(query.to(self.keys.dtype).unsqueeze(1), self.keys, self.scratch)
+    def _activate(self, query: Tensor, rows: slice) -> Tensor:
+        scratch = self.scratch[: rows.stop - rows.start]
+        return self.energy.activate(query[rows].to(scratch.dtype).unsqueeze(1), self.keys[rows], scratch)
 
     def forward(self, query: Tensor):
         """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
-        attn = masked_softmax(self.energy.forward(self._activate(query)), self.padding_mask)
+        energy = [self.energy.forward(self._activate(query, rows)) for rows in self.blocks]
+        attn = masked_softmax(torch.cat(energy), self.padding_mask)
         context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
         return context, attn
 
@@ -118,10 +127,13 @@ class AdditiveRead:
         # This order of the factors: the other one is a slow loop over sentences on CPUs.
         d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
         d_energy = softmax_backward(d_attn, attn).to(self.keys.dtype)
-        d_preact, d_v = self.energy.backward(d_energy, self._activate(query))
-        self.d_v += d_v
-        self.d_keys += d_preact
-        return self.energy.scale(d_preact.sum(dim=1))
+        d_query = torch.empty_like(query, dtype=self.keys.dtype)
+        for rows in self.blocks:
+            d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, rows))
+            self.d_v += d_v
+            self.d_keys[rows] += d_preact
+            torch.sum(d_preact, dim=1, out=d_query[rows])
+        return self.energy.scale(d_query)
 
     def finish(self, attn: Tensor, d_context: Tensor):
         """Gradients of the whole sequence.
