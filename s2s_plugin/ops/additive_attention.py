@@ -40,22 +40,24 @@ class AdditiveEnergy:
         self.slope = v * 4 if self.by_sigmoid else v
 
     def activate(self, query: Tensor, keys: Tensor, out: Tensor) -> Tensor:
-        """Args: query (..., 1, A), keys (..., S, A), out (..., S, A). Returns `out`, the activations."""
+        """Args: query (B, 1, A), keys (B, S, A), out (B, S, A). Returns `out`, the activations."""
         if self.by_sigmoid:
             return torch.add(query * 2, keys, alpha=2, out=out).sigmoid_()
         return torch.add(query, keys, out=out).tanh_()
 
     def forward(self, activation: Tensor) -> Tensor:
-        """Args: activation (..., S, A). Returns energies (..., S)."""
+        """Args: activation (B, S, A). Returns energies (B, S)."""
         return linear(activation.view(-1, activation.size(-1)), self.row).view(activation.shape[:-1])
 
     def backward(self, d_energy: Tensor, activation: Tensor):
-        """Args: d_energy (..., S), whose sum over S is 0 behind a softmax; activation (..., S, A), overwritten.
+        """Args: d_energy (B, S), whose sum over S is 0 behind a softmax; activation (B, S, A), overwritten.
 
         Returns:
-            d_preact (..., S, A), which `scale` has to complete once it is summed, and d_v (A,) for `scale_v`.
+            d_preact (B, S, A), which `scale` has to complete once it is summed, and d_v (B, A), still to be summed over
+            the sentences, for `scale_v`.
         """
-        d_v = torch.mv(activation.view(-1, activation.size(-1)).t(), d_energy.reshape(-1))
+        # By sentences, as all passes over the block are shared out: another order would move it from core to core.
+        d_v = torch.bmm(d_energy.unsqueeze(1), activation).squeeze(1)
         derivative = _sigmoid_backward if self.by_sigmoid else _tanh_backward
         return derivative(d_energy.unsqueeze(-1), activation, grad_input=activation), d_v
 
@@ -64,7 +66,8 @@ class AdditiveEnergy:
         return d_preact.mul_(self.slope)
 
     def scale_v(self, d_v: Tensor) -> Tensor:
-        """The same for d_v."""
+        """d_v (A,), from sums of what `backward` gave for it, (B, A)."""
+        d_v = d_v.sum(dim=0)
         return d_v.mul_(2) if self.by_sigmoid else d_v
 
 
@@ -112,7 +115,8 @@ class AdditiveRead:
     def start_backward(self) -> None:
         """Clears what `backward` collects: sums over all steps, in float32 or better."""
         self.d_keys = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
-        self.d_v = self.keys.new_zeros(self.keys.size(2), dtype=self.softmax_dtype)
+        self.ones = self.keys.new_ones(self.keys.size(0), 1, self.keys.size(1))
+        self.d_v = self.keys.new_zeros(self.keys.size(0), self.keys.size(2), dtype=self.softmax_dtype)
 
     def backward(self, query: Tensor, attn: Tensor, d_context: Tensor, d_attn: Tensor) -> Tensor:
         """Backward of one step.
@@ -130,9 +134,9 @@ class AdditiveRead:
         d_query = torch.empty_like(query, dtype=self.keys.dtype)
         for rows in self.blocks:
             d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, rows))
-            self.d_v += d_v
+            self.d_v[rows] += d_v
             self.d_keys[rows] += d_preact
-            torch.sum(d_preact, dim=1, out=d_query[rows])
+            torch.bmm(self.ones[rows], d_preact, out=d_query[rows].unsqueeze(1))  # faster than the sum over s
         return self.energy.scale(d_query)
 
     def finish(self, attn: Tensor, d_context: Tensor):

@@ -118,39 +118,41 @@ class _AttentionRecurrence(torch.autograd.Function):
         memory, keys, padding_mask, w_query, v, w_context, w_hidden, hiddens, contexts, queries, attns, *rest = (
             ctx.saved_tensors
         )
-        steps, batch, width = queries.shape
+        steps, batch, _ = queries.shape
         gates, cell_states = rest[:steps], rest[steps:] or [None] * (steps + 1)
         read = AdditiveRead(keys, memory, v, padding_mask)
         read.start_backward()
         step_cell = cells.BACKWARD[ctx.cell_type]
-        w_state_t = pack(torch.cat([w_query, w_hidden]).t())
-        w_context_t = pack(w_context.t())
+        w_query_t, w_hidden_t, w_context_t = pack(w_query.t()), pack(w_hidden.t()), pack(w_context.t())
 
         d_x_preact = hiddens.new_empty(steps, batch, w_context.size(0))
-        # What flows into the state's product: the query's gradient, then the hidden side's.
-        d_state = hiddens.new_empty(steps, batch, width + w_hidden.size(0))
+        d_h_preact = d_x_preact if ctx.cell_type in cells.ADDITIVE else torch.empty_like(d_x_preact)
+        d_queries = torch.empty_like(queries)
         d_context_all = torch.empty_like(contexts)
         for t in reversed(range(steps)):
             d_hidden = d_hidden + d_hiddens[t]
             grad = step_cell(d_hidden, d_cell, gates[t], hiddens[t], cell_states[t], cell_states[t + 1])
             d_cell = grad.d_cell
             d_x_preact[t] = grad.d_x_preact
-            d_state[t, :, width:] = grad.d_h_preact
+            if d_h_preact is not d_x_preact:
+                d_h_preact[t] = grad.d_h_preact
             d_context_all[t] = linear(d_x_preact[t], w_context_t, add=d_contexts[t])
-            d_state[t, :, :width] = read.backward(queries[t], attns[t], d_context_all[t], d_attns[t])
-            d_hidden = linear(d_state[t], w_state_t).to(read.softmax_dtype)
+            d_queries[t] = read.backward(queries[t], attns[t], d_context_all[t], d_attns[t])
+            d_hidden = linear(d_h_preact[t], w_hidden_t, add=linear(d_queries[t], w_query_t)).to(read.softmax_dtype)
             if grad.d_hidden is not None:
                 d_hidden += grad.d_hidden
 
         d_keys, d_memory, d_v = read.finish(attns, d_context_all)
-        d_w_state = matmul(d_state.flatten(0, 1).t(), hiddens[:-1].flatten(0, 1))
+        states_before = hiddens[:-1].flatten(0, 1)
+        d_w_query = matmul(d_queries.flatten(0, 1).t(), states_before)
+        d_w_hidden = matmul(d_h_preact.flatten(0, 1).t(), states_before)
         d_w_context = matmul(d_x_preact.flatten(0, 1).t(), contexts.flatten(0, 1))
-        d_b_hidden = d_state[:, :, width:].sum(dim=(0, 1))
+        d_b_hidden = d_h_preact.sum(dim=(0, 1))
         hidden_dtype, cell_dtype = ctx.dtypes
         return (
             d_x_preact, d_memory.to(memory.dtype), d_keys.to(keys.dtype), None,
             d_hidden.to(hidden_dtype), None if d_cell is None else d_cell.to(cell_dtype),
-            d_w_state[:width], d_v.to(v.dtype), d_w_context, d_w_state[width:], d_b_hidden, None,
+            d_w_query, d_v.to(v.dtype), d_w_context, d_w_hidden, d_b_hidden, None,
         )  # fmt: skip
 
 
