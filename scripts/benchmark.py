@@ -1,14 +1,21 @@
 """Measures training and beam search of this plugin against fairseq's `lstm`: same sizes, same batches, in alternation.
 
-usage: python scripts/benchmark.py DATA [--device cuda] [--max-tokens 1000 2500] [--repeats 5] ...
+usage: python scripts/benchmark.py [TEXT.src TEXT.tgt | DATA] [--sweep] [--memory] [--device cuda] ...
 
-DATA is a folder of fairseq-preprocess, for example work/en_zh/data-bin. Every system runs through fairseq's trainer and
-generator in this process, one after the other, `--repeats` times over the same batches; the table gives medians, and
-the median of the ratios to `lstm` of the same round. Generation makes hypotheses of a fixed length, so that all systems
+Give two text files, sentence by sentence, of which it learns a joint vocabulary of 8,000 pieces; or a folder of
+fairseq-preprocess; or nothing, for the English-Chinese corpus in examples/. Every system runs through fairseq's trainer
+and generator in this process, one after the other, --repeats times over the same batches; the tables give medians, and
+the median of the ratios to `lstm` in the same round. Generation makes hypotheses of a fixed length, so that all systems
 do the same work. Peak memory is that of a process of its own. Let nothing else run meanwhile.
+
+--sweep measures sentences of a given length in batches of a given size, of random words; --memory the growth of a
+process in one step with long sentences, against the loop of ops/reference.py. benchmark_parts.py says where the time goes.
 """
 
 import argparse
+import contextlib
+import gzip
+import io
 import json
 import logging
 import resource
@@ -20,24 +27,42 @@ import warnings
 from argparse import Namespace
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 SIZES = (
     "--encoder-embed-dim 256 --encoder-hidden-size 256 --encoder-bidirectional --decoder-embed-dim 256 "
     "--decoder-hidden-size 512 --decoder-out-embed-dim 256 --share-decoder-input-output-embed"
 )
 TRAINING = "--optimizer adam --lr 1e-3 --clip-norm 1.0 --dropout 0.4 --label-smoothing 0.1"
+LSTM = "--task translation --arch lstm --criterion label_smoothed_cross_entropy"
 OURS = "--task attn_translation --arch attn_rnn_s2s --criterion attn_label_smoothed_cross_entropy"
+GNMT = f"{OURS} --attn-mode parallel"
 SYSTEMS = {
-    "lstm": "--task translation --arch lstm --criterion label_smoothed_cross_entropy",
-    "attn_rnn_s2s": OURS,
-    "attn_rnn_s2s, bfloat16": f"{OURS} --compute-dtype bfloat16",
-    "attn_rnn_s2s_gnmt": f"{OURS} --attn-mode parallel",
-    "attn_rnn_s2s_gnmt, bfloat16": f"{OURS} --attn-mode parallel --compute-dtype bfloat16",
+    "cpu": {
+        "lstm": LSTM,
+        "attn_rnn_s2s": OURS,
+        "attn_rnn_s2s, bfloat16": f"{OURS} --compute-dtype bfloat16",
+        "attn_rnn_s2s_gnmt": GNMT,
+        "attn_rnn_s2s_gnmt, bfloat16": f"{GNMT} --compute-dtype bfloat16",
+    },
+    "cuda": {
+        "lstm": LSTM,
+        "lstm, bf16": f"{LSTM} --bf16",
+        "attn_rnn_s2s": OURS,
+        "attn_rnn_s2s, bf16": f"{OURS} --bf16",
+        "attn_rnn_s2s_gnmt": GNMT,
+        "attn_rnn_s2s_gnmt, bf16": f"{GNMT} --bf16",
+    },
 }
 
 
 class System:
-    """A model with fairseq's trainer and generator around it."""
+    """A model with fairseq's trainer and generator around it.
+
+    Args:
+        arguments: of fairseq-train, beyond those that all systems share.
+        options: of this script.
+    """
 
     def __init__(self, arguments: str, options: Namespace):
         import torch
@@ -57,7 +82,7 @@ class System:
         self.dataset = self.task.dataset("train")
         model, criterion = self.task.build_model(cfg.model), self.task.build_criterion(cfg.criterion)
         self.trainer = Trainer(cfg, self.task, model, criterion)
-        self.search = Namespace(beam=options.beam, min_len=options.length, max_len_a=0, max_len_b=options.length)
+        self.beam = options.beam
 
     def collate(self, batches) -> list:
         """Samples of the batches, which are lists of indices."""
@@ -72,12 +97,13 @@ class System:
         self.synchronize()
         return sum(sample["ntokens"] for sample in samples) / (time.perf_counter() - start)
 
-    def generate(self, samples) -> float:
-        """Beam search over the samples. Returns sentences a second."""
+    def generate(self, samples, length: int) -> float:
+        """Beam search over the samples, hypotheses of `length` tokens. Returns sentences a second."""
         from fairseq import utils
 
         model = self.trainer.model.eval()
-        generator = self.task.build_generator([model], self.search)
+        search = Namespace(beam=self.beam, min_len=length, max_len_a=0, max_len_b=length)
+        generator = self.task.build_generator([model], search)
         if self.device == "cuda":
             samples = [utils.move_to_cuda(sample) for sample in samples]
         self.synchronize()
@@ -96,6 +122,52 @@ class System:
             torch.cuda.synchronize()
 
 
+# --- data ---
+
+
+def prepare_text(source: Path, target: Path, folder: Path) -> Path:
+    """Learns a joint sentencepiece model of 8,000 pieces and preprocesses the two files; returns fairseq's folder."""
+    import sentencepiece
+    from fairseq_cli import preprocess
+
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"preparing {source} and {target} in {folder}", file=sys.stderr, flush=True)
+    sentencepiece.SentencePieceTrainer.train(
+        input=[str(source), str(target)], model_prefix=str(folder / "spm"), vocab_size=8000, model_type="bpe",
+        character_coverage=0.9995, normalization_rule_name="identity", minloglevel=2,
+    )  # fmt: skip
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
+    for path, language in ((source, "src"), (target, "tgt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        pieces = (" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
+        (folder / f"train.{language}").write_text("".join(pieces), encoding="utf-8")
+    words = ["--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary"]
+    args = preprocess.options.get_preprocessing_parser().parse_args(
+        [*words, "--trainpref", str(folder / "train"), "--destdir", str(folder / "data-bin"), "--workers", "2"]
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        preprocess.main(args)
+    return folder / "data-bin"
+
+
+def find_data(paths: list, work: Path) -> Path:
+    """The folder of fairseq-preprocess that the paths stand for: see the top of this file."""
+    if len(paths) == 1:
+        return paths[0]
+    if not paths:
+        paths = [work / "examples.en", work / "examples.zh"]
+        if not all(path.exists() for path in paths):
+            work.mkdir(parents=True, exist_ok=True)
+            with gzip.open(ROOT / "examples/en_zh/data/train.tsv.gz", "rt", encoding="utf-8") as file:
+                rows = [line.rstrip("\n").split("\t") for line in file]
+            for path, column in zip(paths, (0, 1), strict=True):
+                path.write_text("".join(row[column] + "\n" for row in rows), encoding="utf-8")
+    source, target = paths
+    folder = work / f"{source.name}-{target.name}"
+    ready = folder / "data-bin" / "train.src-tgt.tgt.idx"
+    return ready.parent if ready.exists() else prepare_text(source, target, folder)
+
+
 def choose_batches(dataset, max_tokens: int, count: int) -> list:
     """`count` batches of at most `max_tokens`, spread evenly over all lengths."""
     import numpy
@@ -105,84 +177,202 @@ def choose_batches(dataset, max_tokens: int, count: int) -> list:
     return [batches[round(place)] for place in numpy.linspace(0, len(batches) - 1, min(count, len(batches)))]
 
 
-def measure(systems: dict, max_tokens: int, options: Namespace) -> dict:
+def random_sample(dictionary, sentences: int, length: int) -> dict:
+    """A batch of random words: `sentences` sources and targets of `length` tokens each."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    source, target = (
+        torch.randint(dictionary.nspecial, len(dictionary), (sentences, length), generator=generator) for _ in range(2)
+    )
+    source[:, -1] = target[:, -1] = dictionary.eos()
+    inputs = {
+        "src_tokens": source,
+        "src_lengths": torch.full((sentences,), length),
+        "prev_output_tokens": target.roll(1, dims=1),
+    }
+    tokens = sentences * length
+    return {"id": torch.arange(sentences), "nsentences": sentences, "ntokens": tokens, "net_input": inputs,
+            "target": target}  # fmt: skip
+
+
+# --- measurements ---
+
+
+def measure(systems: dict, samples: dict, searched: dict, length: int, repeats: int) -> dict:
     """Rates of every system in every round: {name: {"train": [tokens/s, ...], "generate": [sentences/s, ...]}}."""
-    first = next(iter(systems.values()))
-    batches = choose_batches(first.dataset, max_tokens, options.batches)
-    samples = {name: system.collate(batches) for name, system in systems.items()}
-    searched = {name: system.collate([b[: options.sentences] for b in batches]) for name, system in systems.items()}
     rates = {name: {"train": [], "generate": []} for name in systems}
-    for round_number in range(options.repeats + 1):
+    for round_number in range(repeats + 1):
         for name, system in systems.items():
-            train, generate = system.train(samples[name]), system.generate(searched[name])
+            train, generate = system.train(samples[name]), system.generate(searched[name], length)
             if round_number > 0:  # the first warms up
                 rates[name]["train"].append(train)
                 rates[name]["generate"].append(generate)
-        print(f"  round {round_number} of {options.repeats}", file=sys.stderr, flush=True)
+        print(f"  round {round_number} of {repeats}", file=sys.stderr, flush=True)
     return rates
 
 
-def peak_memory(name: str, max_tokens: int, options: Namespace) -> float:
-    """Peak memory in MiB of a process that trains on the same batches with one system alone."""
-    words = [sys.executable, __file__, options.data, "--device", options.device, "--memory-of", name]
-    words += ["--max-tokens", str(max_tokens), "--batches", str(options.batches), "--threads", str(options.threads)]
+def ratio(rates: dict, name: str, kind: str) -> float:
+    """Median over the rounds of the ratio to `lstm` of the same round."""
+    return statistics.median(a / b for a, b in zip(rates[name][kind], rates["lstm"][kind], strict=True))
+
+
+def in_own_process(options: Namespace, **changes) -> dict:
+    """What this script says of itself when called with other options: the JSON of its last line."""
+    words = [sys.executable, __file__, options.data, "--device", options.device, "--threads", str(options.threads)]
+    for name, value in changes.items():
+        words += ["--" + name.replace("_", "-"), str(value)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])["mib"]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_mib(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def present_mib(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated() / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def memory_of_training(options: Namespace) -> dict:
+    system = System(SYSTEMS[options.device][options.memory_of], options)
+    system.train(system.collate(choose_batches(system.dataset, options.max_tokens[0], options.batches)))
+    return {"mib": peak_mib(options.device)}
+
+
+def memory_of_step(options: Namespace) -> dict:
+    """Growth of this process in a step with long sentences, with the fast recurrence or with the reference."""
+    system = System(OURS, options)
+    sample = random_sample(system.task.target_dictionary, 1, 4)
+    system.train([sample])  # the optimiser's state and the kernels' own memory
+    if options.step_memory_of == "reference":
+        from s2s_plugin.modules import first_layer
+        from s2s_plugin.ops import reference
+
+        first_layer.attention_recurrence = reference.attention_recurrence
+    before = present_mib(options.device)
+    system.train([random_sample(system.task.target_dictionary, options.memory_sentences, options.memory_length)])
+    return {"mib": peak_mib(options.device) - before}
+
+
+# --- tables ---
+
+
+def print_throughput(options: Namespace) -> None:
+    names = SYSTEMS[options.device]
+    for max_tokens in options.max_tokens:
+        systems = {name: System(arguments, options) for name, arguments in names.items()}
+        batches = choose_batches(next(iter(systems.values())).dataset, max_tokens, options.batches)
+        samples = {name: system.collate(batches) for name, system in systems.items()}
+        searched = {name: system.collate([b[: options.sentences] for b in batches]) for name, system in systems.items()}
+        rates = measure(systems, samples, searched, options.length, options.repeats)
+        del systems, samples, searched
+        columns = f"training, tokens/s | ratio | peak MiB | beam {options.beam}, sentences/s | ratio"
+        print(f"\n| --max-tokens {max_tokens} | {columns} |\n|---|---|---|---|---|---|")
+        for name in names:
+            memory = in_own_process(options, memory_of=name, max_tokens=max_tokens, batches=options.batches)["mib"]
+            cells = [
+                f"{statistics.median(rates[name][kind]):,.0f} | {ratio(rates, name, kind):.2f}"
+                for kind in ("train", "generate")
+            ]
+            print(f"| {name} | {cells[0]} | {memory:,.0f} | {cells[1]} |", flush=True)
+
+
+def print_sweep(options: Namespace) -> None:
+    names = SYSTEMS[options.device]
+    systems = {name: System(arguments, options) for name, arguments in names.items()}
+    others = [name for name in names if name != "lstm"]
+    print(f"\n| length x sentences | lstm: training tokens/s, beam {options.beam} sentences/s | " + " | ".join(others) + " |")
+    print("|---|---|" + "---|" * len(others))
+    for length in options.lengths:
+        for sentences in options.batch_sizes:
+            sample = random_sample(next(iter(systems.values())).task.target_dictionary, sentences, length)
+            # Short steps several times: a round should last long enough to be timed.
+            samples = dict.fromkeys(systems, [sample] * max(1, 4000 // (sentences * length)))
+            searched = dict.fromkeys(systems, [sample])
+            rates = measure(systems, samples, searched, length, options.repeats)
+            base = [statistics.median(rates["lstm"][kind]) for kind in ("train", "generate")]
+            cells = [f"{ratio(rates, name, 'train'):.2f}, {ratio(rates, name, 'generate'):.2f}" for name in others]
+            print(f"| {length} x {sentences} | {base[0]:,.0f}, {base[1]:,.1f} | " + " | ".join(cells) + " |", flush=True)
 
 
 def print_memory(options: Namespace) -> None:
-    import torch
-
-    system = System(SYSTEMS[options.memory_of], options)
-    system.train(system.collate(choose_batches(system.dataset, options.max_tokens[0], options.batches)))
-    if options.device == "cuda":
-        mib = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(json.dumps({"mib": mib}))
+    grown = {kind: in_own_process(options, step_memory_of=kind, memory_sentences=options.memory_sentences,
+                                  memory_length=options.memory_length)["mib"] for kind in ("reference", "fast")}  # fmt: skip
+    print(f"\n| one step, {options.memory_sentences} sentences of {options.memory_length} words | growth, MiB | share |")
+    print("|---|---|---|")
+    for kind, mib in grown.items():
+        print(f"| {kind} | {mib:,.0f} | {mib / grown['reference']:.3f} |")
 
 
-def print_table(max_tokens: int, rates: dict, memory: dict, options: Namespace) -> None:
-    columns = f"training, tokens/s | ratio | peak MiB | beam {options.beam}, sentences/s | ratio"
-    print(f"\n| --max-tokens {max_tokens} | {columns} |\n|---|---|---|---|---|---|")
-    for name, rate in rates.items():
-        cells = []
-        for kind in ("train", "generate"):
-            ratios = [a / b for a, b in zip(rate[kind], rates["lstm"][kind], strict=True)]
-            cells.append(f"{statistics.median(rate[kind]):,.0f} | {statistics.median(ratios):.2f}")
-        print(f"| {name} | {cells[0]} | {memory[name]:,.0f} | {cells[1]} |")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="folder of fairseq-preprocess")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+def parse_options(description: str = __doc__) -> Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", type=Path, help="two text files, or a folder of fairseq-preprocess")
+    parser.add_argument("--device", choices=list(SYSTEMS), default="cpu")
     parser.add_argument("--max-tokens", type=int, nargs="+", default=[1000, 2500], help="sizes of a batch")
     parser.add_argument("--batches", type=int, default=16, help="batches in a round")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after one that does not")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--length", type=int, default=15, help="tokens of a hypothesis")
-    parser.add_argument("--sentences", type=int, default=32, help="sentences of a batch in generation")
+    parser.add_argument("--sentences", type=int, default=64, help="sentences of a batch in generation, at most")
+    parser.add_argument("--sweep", action="store_true", help="by length and batch size instead, on random words")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 30, 100], help="of sentences, for --sweep")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 64], help="sentences, for --sweep")
+    parser.add_argument("--memory", action="store_true", help="memory of a step with long sentences instead")
+    parser.add_argument("--memory-sentences", type=int, default=8, help="for --memory")
+    parser.add_argument("--memory-length", type=int, default=400, help="words of source and target, for --memory")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as cores")
-    parser.add_argument("--memory-of", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, default=ROOT / "work" / "benchmark", help="folder for what is prepared")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--step-memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not Path(options.data).is_dir():
-        parser.error(f"no folder {options.data}: give the --destdir of fairseq-preprocess")
+    if len(options.data) > 2:
+        parser.error("give two text files, or one folder of fairseq-preprocess, or nothing")
+    if len(options.data) == 1 and not options.data[0].is_dir():
+        parser.error(f"no folder {options.data[0]}: give the --destdir of fairseq-preprocess")
+    for path in options.data[:2] if len(options.data) == 2 else []:
+        if not path.is_file():
+            parser.error(f"no file {path}")
+    if min([options.batches, options.repeats, options.beam, options.length, options.sentences]) < 1:
+        parser.error("--batches, --repeats, --beam, --length and --sentences must be at least 1")
+    return options
+
+
+def start(options: Namespace) -> None:
+    """Quiets what is imported, chooses the threads and makes `options.data` the folder to read."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: PyTorch sees no GPU here")
+        sys.exit("error: --device cuda: PyTorch sees no GPU here")
     if options.threads > 0:
         torch.set_num_threads(options.threads)
+    options.data = str(find_data(options.data, options.work))
+
+
+def main() -> None:
+    options = parse_options()
+    start(options)
     if options.memory_of:
-        return print_memory(options)
-    for max_tokens in options.max_tokens:
-        systems = {name: System(arguments, options) for name, arguments in SYSTEMS.items()}
-        rates = measure(systems, max_tokens, options)
-        del systems
-        print_table(max_tokens, rates, {name: peak_memory(name, max_tokens, options) for name in SYSTEMS}, options)
+        print(json.dumps(memory_of_training(options)))
+    elif options.step_memory_of:
+        print(json.dumps(memory_of_step(options)))
+    elif options.sweep:
+        print_sweep(options)
+    elif options.memory:
+        print_memory(options)
+    else:
+        print_throughput(options)
 
 
 if __name__ == "__main__":

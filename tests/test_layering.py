@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
 }
-STANDARD = {"argparse", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings"}
+STANDARD = {"argparse", "collections", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings"}
 
 
 def imports(path: Path):

@@ -32,7 +32,7 @@ def same_rows(rows: Tensor, new_order: Tensor) -> bool:
 
     Only asked on the CPU: on a GPU the answer would have to be waited for.
     """
-    if rows.is_cuda or rows.size(0) != new_order.size(0):
+    if rows.device.type != "cpu" or rows.size(0) != new_order.size(0):
         return False
     return torch.equal(rows.index_select(0, new_order), rows)
 

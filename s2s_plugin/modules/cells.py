@@ -46,10 +46,11 @@ def run_rnn(layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor | None):
     Returns:
         The outputs (T, B, H), and the pair of the last `hidden` and `cell`.
     """
+    hidden = hidden.to(x.dtype).unsqueeze(0).contiguous()
     if cell is None:
-        y, last = layer(x, hidden.unsqueeze(0).contiguous())
+        y, last = layer(x, hidden)
         return y, (last.squeeze(0), None)
-    y, (last, last_cell) = layer(x, (hidden.unsqueeze(0).contiguous(), cell.unsqueeze(0).contiguous()))
+    y, (last, last_cell) = layer(x, (hidden, cell.to(x.dtype).unsqueeze(0).contiguous()))
     return y, (last.squeeze(0), last_cell.squeeze(0))
 
 

@@ -61,7 +61,7 @@ class WeightCache(nn.Module):
             (..., N).
         """
         ready = self(lambda: pack(cast(weight)), weight) if self.active else cast(weight)
-        return differentiable_linear(cast(x), ready, cast(bias))
+        return differentiable_linear(x.to(ready.dtype), ready, cast(bias))
 
 
 class Linear(nn.Linear):

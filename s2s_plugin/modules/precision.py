@@ -5,6 +5,8 @@ from contextlib import nullcontext
 
 import torch
 
+from ..ops.products import cpu_has_bfloat16
+
 COMPUTE_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -18,12 +20,6 @@ def check_compute_dtype(name: str) -> None:
             "float32 is faster here",
             stacklevel=2,
         )
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware, as far as torch can tell."""
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(probe() for probe in probes if probe is not None)
 
 
 def compute_in(name: str, device: torch.device):

@@ -56,7 +56,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
         kept = None
-        if not features.is_cuda:
+        if features.device.type == "cpu":
             # Rows of padding cost as much as others; to count them on a GPU would mean to wait for it.
             kept = target.ne(ignore_index).nonzero().squeeze(1)
             features, target = features.index_select(0, kept), target.index_select(0, kept)
@@ -75,7 +75,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         packed, packed_t = pack(cast), pack(cast.t()) if want_features else None
 
         rows = min(chunk_rows(weight, features.dtype), max(1, features.size(0)))
-        block = rows if features.is_cuda else BLOCK_ROWS
+        block = rows if kept is None else BLOCK_ROWS
         buffer = features.new_empty(rows, vocabulary) if want_logits else None
         for start in range(0, features.size(0), rows):
             chunk = features[start : start + rows]
