@@ -7,16 +7,18 @@ On CPUs torch's tanh takes up to ten times as long as its sigmoid, whose vector 
 import torch
 from torch import Tensor
 
+from . import devices
+
 
 def tanh_(x: Tensor) -> Tensor:
     """tanh(x) in place of x."""
-    if x.device.type != "cpu":
+    if not devices.on_cpu(x):
         return x.tanh_()
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def tanh(x: Tensor) -> Tensor:
     """tanh(x); not differentiable by autograd."""
-    if x.device.type != "cpu":
+    if not devices.on_cpu(x):
         return torch.tanh(x)
     return torch.mul(x, 2).sigmoid_().mul_(2).sub_(1)

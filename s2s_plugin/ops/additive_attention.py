@@ -7,6 +7,7 @@ T x S x A. The equations are those of `reference.additive_attention`; the deriva
 import torch
 from torch import Tensor
 
+from . import devices
 from .products import linear
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -20,7 +21,7 @@ CPU_BLOCK = 2**19
 def read_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which attention computes energies and contexts: on CPUs float32 or better, which is faster there
     than to convert from and to bfloat16 in every pass; elsewhere that of `x`."""
-    return torch.promote_types(x.dtype, torch.float32) if x.device.type == "cpu" else x.dtype
+    return torch.promote_types(x.dtype, torch.float32) if devices.on_cpu(x) else x.dtype
 
 
 class AdditiveEnergy:
@@ -34,7 +35,7 @@ class AdditiveEnergy:
     """
 
     def __init__(self, v: Tensor):
-        self.by_sigmoid = v.device.type == "cpu"
+        self.by_sigmoid = devices.on_cpu(v)
         self.row = (v * 2 if self.by_sigmoid else v).unsqueeze(0)
         # sigmoid' = y (1 - y), and 2 for the factor before the sigmoid and 2 for that of its argument.
         self.slope = v * 4 if self.by_sigmoid else v
@@ -97,7 +98,7 @@ class AdditiveRead:
         self.memory_t = self.memory.transpose(1, 2)
         self.energy = AdditiveEnergy(v.to(dtype))
         batch, source, width = keys.shape
-        rows = max(1, CPU_BLOCK // (source * width)) if keys.device.type == "cpu" else batch
+        rows = max(1, CPU_BLOCK // (source * width)) if devices.on_cpu(keys) else batch
         self.blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
         self.scratch = self.keys.new_empty(min(rows, batch), source, width)
 

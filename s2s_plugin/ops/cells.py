@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import devices
 from .activations import tanh, tanh_
 
 
@@ -67,7 +68,7 @@ def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor):
     """LSTM cell. Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output."""
     size = hidden.size(1)
     i, f, g, o = preact.split(size, dim=1)
-    if preact.device.type == "cpu":
+    if devices.on_cpu(preact):
         # One pass of sigmoids over all blocks; the candidate's is 2 sigmoid(2x) - 1.
         g.mul_(2)
         preact.sigmoid_()

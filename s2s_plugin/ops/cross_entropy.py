@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import devices
 from .products import linear, matmul, pack
 
 CHUNK_BYTES = 2**24
@@ -56,7 +57,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
         kept = None
-        if features.device.type == "cpu":
+        if devices.on_cpu(features):
             # Rows of padding cost as much as others; to count them on a GPU would mean to wait for it.
             kept = target.ne(ignore_index).nonzero().squeeze(1)
             features, target = features.index_select(0, kept), target.index_select(0, kept)

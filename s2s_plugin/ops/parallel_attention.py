@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import devices
 from .additive_attention import AdditiveEnergy, masked_softmax, read_dtype, softmax_backward
 
 
@@ -60,7 +61,7 @@ def parallel_attention(queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor,
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         queries = queries.to(dtype)
-        if device != "cpu":
+        if not devices.on_cpu(keys):
             keys, memory, v = keys.to(dtype), memory.to(dtype), v.to(dtype)
     with torch.autocast(device, enabled=False):
         return _ParallelAttention.apply(queries, keys, memory, v, padding_mask)

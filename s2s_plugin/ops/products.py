@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import devices
+
 _ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _ONEDNN_PACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None) if torch.backends.mkldnn.is_available() else None
 
@@ -28,7 +30,7 @@ def uses_onednn(x: Tensor) -> bool:
     """Whether products with `x`, a matrix, are oneDNN's here."""
     return (
         x.dtype in _ONEDNN_DTYPES
-        and x.device.type == "cpu"
+        and devices.on_cpu(x)
         and _ONEDNN_LINEAR is not None
         and torch._C._get_mkldnn_enabled()
         and x.numel() > 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import cells
+from . import cells, devices
 from .additive_attention import AdditiveRead
 from .products import linear, matmul, pack
 from .reference import RecurrenceOutput, check_cell
@@ -39,7 +39,7 @@ def prepare_weights(w_query: Tensor, v: Tensor, w_context: Tensor, w_hidden: Ten
     Under torch's autocast they are in its dtype, as there.
     """
     w_query, w_context, w_hidden, b_hidden = _cast(w_query, w_context, w_hidden, b_hidden)
-    if v.device.type != "cpu":
+    if not devices.on_cpu(v):
         (v,) = _cast(v)
     b_state = torch.cat([b_hidden.new_zeros(w_query.size(0)), b_hidden])
     return StepWeights(pack(torch.cat([w_query, w_hidden])), b_state, pack(w_context), v)
@@ -176,7 +176,7 @@ def attention_steps(
     """
     check_cell(cell_type)
     (x_preact,) = _cast(x_preact)
-    if x_preact.device.type != "cpu":
+    if not devices.on_cpu(x_preact):
         memory, keys = _cast(memory, keys)
     with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
         return _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=False)[0]
@@ -208,7 +208,7 @@ def attention_recurrence(
         weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
         return attention_steps(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type)
     x_preact, w_query, w_context, w_hidden, b_hidden = _cast(x_preact, w_query, w_context, w_hidden, b_hidden)
-    if device != "cpu":
+    if not devices.on_cpu(x_preact):
         memory, keys, v = _cast(memory, keys, v)
     with torch.autocast(device, enabled=False):
         return RecurrenceOutput(

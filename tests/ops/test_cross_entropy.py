@@ -13,6 +13,7 @@ PAD = 1
 def small_chunks(request, monkeypatch):
     """Chunks of so many rows."""
     monkeypatch.setattr(cross_entropy, "chunk_rows", lambda weight, dtype: request.param)
+    monkeypatch.setattr(cross_entropy, "BLOCK_ROWS", 2)
 
 
 def make_inputs(with_bias, dtype=torch.float64):
@@ -25,7 +26,7 @@ def make_inputs(with_bias, dtype=torch.float64):
 
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_gradcheck(with_bias, epsilon, small_chunks):
+def test_gradcheck(with_bias, epsilon, small_chunks, ways):
     features, weight, bias, target = make_inputs(with_bias)
 
     def loss(features, weight, bias):
@@ -36,7 +37,7 @@ def test_gradcheck(with_bias, epsilon, small_chunks):
 
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_equals_reference_and_fairseq(with_bias, epsilon, small_chunks):
+def test_equals_reference_and_fairseq(with_bias, epsilon, small_chunks, ways):
     features, weight, bias, target = make_inputs(with_bias)
     got = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, epsilon, PAD)
     expected = reference.label_smoothed_cross_entropy(features, weight, bias, target, epsilon, PAD)
@@ -54,7 +55,7 @@ def test_frozen_arguments_get_no_gradient():
     assert weight.grad is None and features.grad is not None and bias.grad is not None
 
 
-def test_padding_has_no_gradient_and_no_loss():
+def test_padding_has_no_gradient_and_no_loss(ways):
     features, weight, bias, target = make_inputs(False)
     target = torch.full_like(target, PAD)
     loss, nll_loss = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
@@ -62,7 +63,7 @@ def test_padding_has_no_gradient_and_no_loss():
     assert loss == 0 and nll_loss == 0 and features.grad.eq(0).all() and weight.grad.eq(0).all()
 
 
-def test_bfloat16_features_over_float32_weights(small_chunks):
+def test_bfloat16_features_over_float32_weights(small_chunks, ways):
     """Products in bfloat16, sums over rows in float32: gradients of float32 weights keep their dtype."""
     features, weight, bias, target = make_inputs(True, torch.float32)
     exact = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)

@@ -22,13 +22,13 @@ def make_inputs(steps, batch, source, attn_dim, memory_size, dtype):
     )
 
 
-def test_gradcheck():
+def test_gradcheck(ways):
     torch.manual_seed(61)
     assert torch.autograd.gradcheck(parallel_attention.parallel_attention, make_inputs(3, 2, 4, 5, 6, torch.float64))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 11, 9), (7, 5, 6, 11, 9)])
-def test_equals_reference(sizes):
+def test_equals_reference(sizes, ways):
     results = []
     for function in (reference.parallel_attention, parallel_attention.parallel_attention):
         torch.manual_seed(62)

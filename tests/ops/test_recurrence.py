@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from s2s_plugin.ops import recurrence, reference
+from s2s_plugin.ops import additive_attention, recurrence, reference
 
 NAMES = "x_preact memory keys padding_mask hidden cell w_query v w_context w_hidden b_hidden".split()
 
@@ -39,7 +39,7 @@ def make_inputs(cell_type, steps, batch, source, memory_size, attn_dim, size, dt
 
 
 @pytest.mark.parametrize("cell_type", reference.GATES)
-def test_gradcheck(cell_type):
+def test_gradcheck(cell_type, ways):
     torch.manual_seed(4)
     inputs = make_inputs(cell_type, 3, 4, 5, 6, 7, 2, torch.float64)
 
@@ -51,7 +51,7 @@ def test_gradcheck(cell_type):
 
 @pytest.mark.parametrize("cell_type", reference.GATES)
 @pytest.mark.parametrize("steps, batch, source", list(itertools.product((1, 7), (1, 5), (1, 6))))
-def test_equals_reference(cell_type, steps, batch, source):
+def test_equals_reference(cell_type, steps, batch, source, ways):
     """Outputs and every gradient, through every output, in float32."""
     torch.manual_seed(5)
     inputs = make_inputs(cell_type, steps, batch, source, 9, 11, 13, torch.float32)
@@ -65,7 +65,7 @@ def test_equals_reference(cell_type, steps, batch, source):
 
 
 @pytest.mark.parametrize("cell_type", reference.GATES)
-def test_every_entry_of_its_buffers_is_written(cell_type, monkeypatch):
+def test_every_entry_of_its_buffers_is_written(cell_type, monkeypatch, ways):
     """Buffers start as NaN instead of whatever the memory held."""
     torch.manual_seed(7)
     inputs = make_inputs(cell_type, 3, 4, 5, 6, 7, 2, torch.float32)
@@ -79,6 +79,33 @@ def test_every_entry_of_its_buffers_is_written(cell_type, monkeypatch):
     sum(y.sum() for y in out if y is not None).backward()
     assert all(y.isfinite().all() for y in out if y is not None)
     assert all(x.grad.isfinite().all() for x in inputs if isinstance(x, torch.Tensor) and x.grad is not None)
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_blocks_of_sentences_change_nothing(size, monkeypatch):
+    """One sentence a block; two."""
+    torch.manual_seed(8)
+    inputs = make_inputs("lstm", 3, 5, 6, 7, 8, 9, torch.float32)
+    function = recurrence.attention_recurrence
+    expected = outputs_and_gradients(function, inputs, torch.float32)
+    monkeypatch.setattr(additive_attention, "CPU_BLOCK", size)
+    got = outputs_and_gradients(function, inputs, torch.float32)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("cell_type", reference.GATES)
+def test_prepared_weights_give_the_same_steps(cell_type):
+    torch.manual_seed(9)
+    inputs = make_inputs(cell_type, 4, 5, 6, 7, 8, 9, torch.float32)
+    expected = recurrence.attention_recurrence(*inputs)
+    weights = recurrence.prepare_weights(*inputs[6:11])
+    got = recurrence.attention_steps(*inputs[:6], weights, cell_type)
+    for a, b in zip(got, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert not a.requires_grad
+            torch.testing.assert_close(a, b)
 
 
 def test_attention_is_zero_at_padding_and_sums_to_one():
@@ -104,7 +131,7 @@ def test_unknown_cell_is_refused():
 
 
 @pytest.mark.parametrize("cell_type", reference.GATES)
-def test_bfloat16_is_no_worse_than_torchs(cell_type):
+def test_bfloat16_is_no_worse_than_torchs(cell_type, ways):
     """Under autocast, the error to float64 is at most twice that of the specification under autocast."""
     errors = {}
     for seed in range(5):
