@@ -9,13 +9,11 @@ the median of the ratios to `lstm` in the same round. Generation makes hypothese
 do the same work. Peak memory is that of a process of its own. Let nothing else run meanwhile.
 
 --sweep measures sentences of a given length in batches of a given size, of random words; --memory the growth of a
-process in one step with long sentences, against the loop of ops/reference.py. benchmark_parts.py says where the time goes.
+process in one step with long sentences, against the loop of ops/reference.py. Where the time goes, benchmark_parts.py
+says.
 """
 
 import argparse
-import contextlib
-import gzip
-import io
 import json
 import logging
 import resource
@@ -26,6 +24,8 @@ import time
 import warnings
 from argparse import Namespace
 from pathlib import Path
+
+from benchmark_data import choose_batches, find_data, random_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -120,80 +120,6 @@ class System:
             import torch
 
             torch.cuda.synchronize()
-
-
-# --- data ---
-
-
-def prepare_text(source: Path, target: Path, folder: Path) -> Path:
-    """Learns a joint sentencepiece model of 8,000 pieces and preprocesses the two files; returns fairseq's folder."""
-    import sentencepiece
-    from fairseq_cli import preprocess
-
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"preparing {source} and {target} in {folder}", file=sys.stderr, flush=True)
-    sentencepiece.SentencePieceTrainer.train(
-        input=[str(source), str(target)], model_prefix=str(folder / "spm"), vocab_size=8000, model_type="bpe",
-        character_coverage=0.9995, normalization_rule_name="identity", minloglevel=2,
-    )  # fmt: skip
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
-    for path, language in ((source, "src"), (target, "tgt")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        pieces = (" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
-        (folder / f"train.{language}").write_text("".join(pieces), encoding="utf-8")
-    words = ["--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary"]
-    args = preprocess.options.get_preprocessing_parser().parse_args(
-        [*words, "--trainpref", str(folder / "train"), "--destdir", str(folder / "data-bin"), "--workers", "2"]
-    )
-    with contextlib.redirect_stdout(io.StringIO()):
-        preprocess.main(args)
-    return folder / "data-bin"
-
-
-def find_data(paths: list, work: Path) -> Path:
-    """The folder of fairseq-preprocess that the paths stand for: see the top of this file."""
-    if len(paths) == 1:
-        return paths[0]
-    if not paths:
-        paths = [work / "examples.en", work / "examples.zh"]
-        if not all(path.exists() for path in paths):
-            work.mkdir(parents=True, exist_ok=True)
-            with gzip.open(ROOT / "examples/en_zh/data/train.tsv.gz", "rt", encoding="utf-8") as file:
-                rows = [line.rstrip("\n").split("\t") for line in file]
-            for path, column in zip(paths, (0, 1), strict=True):
-                path.write_text("".join(row[column] + "\n" for row in rows), encoding="utf-8")
-    source, target = paths
-    folder = work / f"{source.name}-{target.name}"
-    ready = folder / "data-bin" / "train.src-tgt.tgt.idx"
-    return ready.parent if ready.exists() else prepare_text(source, target, folder)
-
-
-def choose_batches(dataset, max_tokens: int, count: int) -> list:
-    """`count` batches of at most `max_tokens`, spread evenly over all lengths."""
-    import numpy
-
-    numpy.random.seed(1)
-    batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens)
-    return [batches[round(place)] for place in numpy.linspace(0, len(batches) - 1, min(count, len(batches)))]
-
-
-def random_sample(dictionary, sentences: int, length: int) -> dict:
-    """A batch of random words: `sentences` sources and targets of `length` tokens each."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1)
-    source, target = (
-        torch.randint(dictionary.nspecial, len(dictionary), (sentences, length), generator=generator) for _ in range(2)
-    )
-    source[:, -1] = target[:, -1] = dictionary.eos()
-    inputs = {
-        "src_tokens": source,
-        "src_lengths": torch.full((sentences,), length),
-        "prev_output_tokens": target.roll(1, dims=1),
-    }
-    tokens = sentences * length
-    return {"id": torch.arange(sentences), "nsentences": sentences, "ntokens": tokens, "net_input": inputs,
-            "target": target}  # fmt: skip
 
 
 # --- measurements ---
@@ -291,7 +217,8 @@ def print_sweep(options: Namespace) -> None:
     names = SYSTEMS[options.device]
     systems = {name: System(arguments, options) for name, arguments in names.items()}
     others = [name for name in names if name != "lstm"]
-    print(f"\n| length x sentences | lstm: training tokens/s, beam {options.beam} sentences/s | " + " | ".join(others) + " |")
+    print(f"\nRatios to lstm of training and of beam-{options.beam} search.\n")
+    print("| words x sentences | lstm: tokens/s, sentences/s | " + " | ".join(others) + " |")
     print("|---|---|" + "---|" * len(others))
     for length in options.lengths:
         for sentences in options.batch_sizes:
@@ -301,26 +228,53 @@ def print_sweep(options: Namespace) -> None:
             searched = dict.fromkeys(systems, [sample])
             rates = measure(systems, samples, searched, length, options.repeats)
             base = [statistics.median(rates["lstm"][kind]) for kind in ("train", "generate")]
-            cells = [f"{ratio(rates, name, 'train'):.2f}, {ratio(rates, name, 'generate'):.2f}" for name in others]
-            print(f"| {length} x {sentences} | {base[0]:,.0f}, {base[1]:,.1f} | " + " | ".join(cells) + " |", flush=True)
+            cells = [f"{base[0]:,.0f}, {base[1]:,.1f}"]
+            cells += [f"{ratio(rates, name, 'train'):.2f}, {ratio(rates, name, 'generate'):.2f}" for name in others]
+            print(f"| {length} x {sentences} | " + " | ".join(cells) + " |", flush=True)
 
 
 def print_memory(options: Namespace) -> None:
-    grown = {kind: in_own_process(options, step_memory_of=kind, memory_sentences=options.memory_sentences,
-                                  memory_length=options.memory_length)["mib"] for kind in ("reference", "fast")}  # fmt: skip
-    print(f"\n| one step, {options.memory_sentences} sentences of {options.memory_length} words | growth, MiB | share |")
+    sizes = {"memory_sentences": options.memory_sentences, "memory_length": options.memory_length}
+    grown = {kind: in_own_process(options, step_memory_of=kind, **sizes)["mib"] for kind in ("reference", "fast")}
+    batch = f"{options.memory_sentences} sentences of {options.memory_length} words"
+    print(f"\n| one step, {batch} | growth, MiB | share |")
     print("|---|---|---|")
     for kind, mib in grown.items():
         print(f"| {kind} | {mib:,.0f} | {mib / grown['reference']:.3f} |")
 
 
-def parse_options(description: str = __doc__) -> Namespace:
+def common_parser(description: str, repeats: int) -> argparse.ArgumentParser:
+    """The options that benchmark_parts.py has as well."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", type=Path, help="two text files, or a folder of fairseq-preprocess")
+    parser.add_argument("--repeats", type=int, default=repeats, help="measurements that count, after what warms up")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as cores")
+    parser.add_argument("--work", type=Path, default=ROOT / "work" / "benchmark", help="folder for what is prepared")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> Namespace:
+    """Parses and checks the command line before anything is imported that takes time."""
+    options = parser.parse_args()
+    if len(options.data) > 2:
+        parser.error("give two text files, or one folder of fairseq-preprocess, or nothing")
+    if len(options.data) == 1 and not options.data[0].is_dir():
+        parser.error(f"no folder {options.data[0]}: give the --destdir of fairseq-preprocess")
+    for path in options.data if len(options.data) == 2 else []:
+        if not path.is_file():
+            parser.error(f"no file {path}")
+    for name, value in vars(options).items():
+        numbers = [x for x in (value if isinstance(value, list) else [value]) if type(x) is int]
+        if numbers and min(numbers) < (0 if name == "threads" else 1):
+            parser.error(f"--{name.replace('_', '-')} must be at least {0 if name == 'threads' else 1}")
+    return options
+
+
+def parse_options() -> Namespace:
+    parser = common_parser(__doc__, repeats=5)
     parser.add_argument("--device", choices=list(SYSTEMS), default="cpu")
     parser.add_argument("--max-tokens", type=int, nargs="+", default=[1000, 2500], help="sizes of a batch")
     parser.add_argument("--batches", type=int, default=16, help="batches in a round")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after one that does not")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--length", type=int, default=15, help="tokens of a hypothesis")
     parser.add_argument("--sentences", type=int, default=64, help="sentences of a batch in generation, at most")
@@ -330,21 +284,9 @@ def parse_options(description: str = __doc__) -> Namespace:
     parser.add_argument("--memory", action="store_true", help="memory of a step with long sentences instead")
     parser.add_argument("--memory-sentences", type=int, default=8, help="for --memory")
     parser.add_argument("--memory-length", type=int, default=400, help="words of source and target, for --memory")
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as cores")
-    parser.add_argument("--work", type=Path, default=ROOT / "work" / "benchmark", help="folder for what is prepared")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--step-memory-of", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if len(options.data) > 2:
-        parser.error("give two text files, or one folder of fairseq-preprocess, or nothing")
-    if len(options.data) == 1 and not options.data[0].is_dir():
-        parser.error(f"no folder {options.data[0]}: give the --destdir of fairseq-preprocess")
-    for path in options.data[:2] if len(options.data) == 2 else []:
-        if not path.is_file():
-            parser.error(f"no file {path}")
-    if min([options.batches, options.repeats, options.beam, options.length, options.sentences]) < 1:
-        parser.error("--batches, --repeats, --beam, --length and --sentences must be at least 1")
-    return options
+    return parse(parser)
 
 
 def start(options: Namespace) -> None:

@@ -3,12 +3,11 @@
 usage: python scripts/benchmark_parts.py [TEXT.src TEXT.tgt | DATA] [--max-tokens 2500] [--repeats 15] ...
 
 The parts of attn_rnn_s2s are timed one by one, forward and backward, on the batch of middle length. Beside each stand
-its matrix products, each made once for all time steps and multiplied by itself in the same process, the ceiling of this
-machine; and beside the attending layer torch.nn.LSTM without attention. Let nothing else run meanwhile.
+its matrix products, each made once for all time steps, by itself, in the same process: the ceiling of this machine. The
+layer that attends is held against torch.nn.LSTM without attention. Let nothing else run meanwhile.
 """
 
 import statistics
-import sys
 import time
 from argparse import Namespace
 
@@ -62,123 +61,155 @@ def products_ms(shapes, dtype, repeats: int) -> float:
     return total
 
 
-def gflops(multiply, x, weight, repeats: int) -> float:
-    rows, inputs = x.shape
-    return 2e-6 * rows * inputs * weight.size(0) / median_ms(lambda: multiply(x, weight), repeats)
+class Parts:
+    """The parts of a step of `attn_rnn_s2s` on one batch: for each a call, and its products as (rows, inputs, outputs).
 
+    Args:
+        system: the model and its trainer.
+        sample: the batch.
+        compute_dtype: `float32` or `bfloat16`.
+    """
 
-def print_parts(compute_dtype: str, options: Namespace) -> None:
-    import torch
+    def __init__(self, system, sample: dict, compute_dtype: str):
+        import torch
 
-    from s2s_plugin.modules.encoder import EncoderState
-    from s2s_plugin.modules.precision import COMPUTE_DTYPES, compute_in
-    from s2s_plugin.ops.cross_entropy import label_smoothed_cross_entropy
+        from s2s_plugin.modules.precision import COMPUTE_DTYPES
 
-    system = benchmark.System(f"{benchmark.OURS} --compute-dtype {compute_dtype}", options)
-    batches = benchmark.choose_batches(system.dataset, options.max_tokens[0], 3)
-    (sample,) = system.collate(batches[1:2])
-    model, repeats, dtype = system.trainer.model, options.repeats, COMPUTE_DTYPES[compute_dtype] or torch.float32
-    source, target = sample["net_input"]["src_tokens"], sample["target"]
-    (batch, steps), words = target.shape, source.numel()
-    rows = batch * steps
-    decoder = model.decoder.decoder
-    embed, size = model.decoder.embed_tokens.embedding_dim, decoder.bridge.shape[1]
-    vocabulary = len(system.task.target_dictionary)
+        self.system, self.model, self.compute_dtype = system, system.trainer.model, compute_dtype
+        self.dtype = COMPUTE_DTYPES[compute_dtype] or torch.float32
+        self.source, self.target = sample["net_input"]["src_tokens"], sample["target"]
+        self.batch, self.steps = self.target.shape
+        self.rows, self.words = self.target.numel(), self.source.numel()
+        rnns, decoder = self.model.encoder.encoder, self.model.decoder.decoder
+        self.encoder_size, self.memory_size = rnns.forward_layers[0].hidden_size, rnns.output_size
+        self.directions = self.memory_size // self.encoder_size
+        self.embed, self.size = self.model.decoder.embed_tokens.embedding_dim, decoder.bridge.shape[1]
+        self.attn_dim = decoder.first_layer.attention.key_proj.out_features
+        self.features = decoder.readout.proj.out_features
+        self.vocabulary = len(system.task.target_dictionary)
 
-    def in_dtype(function):
+    def leaf(self, *shape):
+        import torch
+
+        return torch.randn(*shape).mul_(0.1).requires_grad_()
+
+    def computing(self, function):
+        """`function` in the dtype of the model."""
+        from s2s_plugin.modules.precision import compute_in
+
         def run(*args):
-            with compute_in(compute_dtype, source.device):
+            with compute_in(self.compute_dtype, self.source.device):
                 return function(*args)
 
         return run
 
-    def leaf(*shape):
-        return torch.randn(*shape).mul_(0.1).requires_grad_()
+    def encoder(self):
+        shapes = [(self.words, inputs, 4 * self.encoder_size) for inputs in (self.embed, self.encoder_size)]
+        return forward_backward(lambda: self.model.encoder(self.source).state.memory), shapes * self.directions
 
-    memory_size = model.encoder.encoder.output_size
-    width = model.encoder.encoder.forward_layers[0].hidden_size
-    mask = source.eq(system.task.source_dictionary.pad())
-    state = EncoderState(leaf(batch, source.size(1), memory_size), mask, leaf(batch, memory_size))
-    x, hidden, cell = leaf(steps, batch, embed), leaf(batch, size), leaf(batch, size)
-    readout_inputs = [leaf(steps, batch, width) for width in (size, memory_size, embed)]
-    features = leaf(rows, decoder.readout.proj.out_features)
-    if dtype != torch.float32:
-        features = features.detach().to(dtype).requires_grad_()
-    first = decoder.first_layer
+    def attending_layer(self):
+        from s2s_plugin.modules.encoder import EncoderState
 
-    def attend(x, hidden, cell):
-        out = first(x, state, first.project_keys(state.memory), hidden, cell)
-        return out.output, *out.context
+        layer = self.model.decoder.decoder.first_layer
+        mask = self.source.eq(self.system.task.source_dictionary.pad())
+        state = EncoderState(self.leaf(*self.source.shape, self.memory_size), mask, None)
 
-    def loss(features):
-        weight = model.decoder.output_weight
-        return label_smoothed_cross_entropy(features, weight, None, target.reshape(-1), 0.1, model.decoder.dictionary.pad())[0]
+        def attend(x, hidden, cell):
+            out = layer(x, state, layer.project_keys(state.memory), hidden, cell)
+            return out.output, *out.context
 
-    def clip_and_update():
-        system.trainer.optimizer.clip_grad_norm(1.0)
-        system.trainer.optimizer.step()
+        inputs = self.leaf(self.steps, self.batch, self.embed), *(self.leaf(self.batch, self.size) for _ in range(2))
+        shapes = [(self.rows, inputs, 4 * self.size) for inputs in (self.embed, self.memory_size, self.size)]
+        shapes += [(self.words, self.memory_size, self.attn_dim), (self.rows, self.size, self.attn_dim)]
+        return forward_backward(self.computing(attend), *inputs), shapes
 
-    lstms = [torch.nn.LSTM(inputs, size) for inputs in (embed, embed + memory_size)]
-    lstm_x = [leaf(steps, batch, lstm.input_size) for lstm in lstms]
-    step = median_ms(lambda: system.train([sample]), repeats)
-    encoder_shapes = [(words, embed, 4 * width), (words, width, 4 * width)] * len(
-        [layers for layers in (model.encoder.encoder.forward_layers, model.encoder.encoder.backward_layers) if layers]
-    )
-    attending_shapes = [(words, memory_size, first.attention.key_proj.out_features),
-                        (rows, size, first.attention.key_proj.out_features)]  # fmt: skip
-    attending_shapes += [(rows, inputs, 4 * size) for inputs in (embed, memory_size, size)]
-    parts = {
-        "encoder": (
-            forward_backward(lambda: model.encoder(source).state.memory), encoder_shapes,
-        ),
-        "decoder layer with attention": (forward_backward(in_dtype(attend), x, hidden, cell), attending_shapes),
-        "readout": (
-            forward_backward(in_dtype(decoder.readout), *readout_inputs),
-            [(rows, size + memory_size + embed, features.size(1))],
-        ),
-        "projection and loss": (forward_backward(loss, features), [(rows, features.size(1), vocabulary)]),
-        "clipping and Adam": (clip_and_update, []),
-    }  # fmt: skip
+    def readout(self):
+        widths = self.size, self.memory_size, self.embed
+        inputs = [self.leaf(self.steps, self.batch, width) for width in widths]
+        run = forward_backward(self.computing(self.model.decoder.decoder.readout), *inputs)
+        return run, [(self.rows, sum(widths), self.features)]
 
-    print(f"\n{compute_dtype}: {batch} sentences, {source.size(1)} x {steps} words, {rows} x {vocabulary} logits")
-    print("\n| part, forward and backward | ms | share | its matrix products alone, ms | share of the part |")
+    def loss(self):
+        from s2s_plugin.ops.cross_entropy import label_smoothed_cross_entropy
+
+        decoder = self.model.decoder
+        features = self.leaf(self.rows, self.features).detach().to(self.dtype).requires_grad_()
+        rest = decoder.output_bias, self.target.reshape(-1), 0.1, decoder.dictionary.pad()
+        run = forward_backward(lambda x: label_smoothed_cross_entropy(x, decoder.output_weight, *rest)[0], features)
+        return run, [(self.rows, self.features, self.vocabulary)]
+
+    def update(self):
+        optimizer = self.system.trainer.optimizer
+
+        def clip_and_step():
+            optimizer.clip_grad_norm(1.0)
+            optimizer.step()
+
+        return clip_and_step, []
+
+    def lstm(self, inputs: int):
+        """torch.nn.LSTM of the decoder's size, without attention."""
+        import torch
+
+        layer = torch.nn.LSTM(inputs, self.size)
+        return forward_backward(self.computing(lambda x: layer(x)[0]), self.leaf(self.steps, self.batch, inputs))
+
+
+def print_parts(compute_dtype: str, options: Namespace) -> None:
+    system = benchmark.System(f"{benchmark.OURS} --compute-dtype {compute_dtype}", options)
+    batches = benchmark.choose_batches(system.dataset, options.max_tokens[0], 3)
+    (sample,) = system.collate(batches[1:2])
+    step = median_ms(lambda: system.train([sample]), options.repeats)
+    parts = Parts(system, sample, compute_dtype)
+    named = {
+        "encoder": parts.encoder(),
+        "decoder layer with attention": parts.attending_layer(),
+        "readout": parts.readout(),
+        "projection and loss": parts.loss(),
+        "clipping and Adam": parts.update(),
+    }
+    print(f"\n{compute_dtype}: {parts.batch} sentences, {parts.source.size(1)} words to {parts.steps}\n")
+    print("| part, forward and backward | ms | of the step | its matrix products alone, ms | of the part |")
     print("|---|---|---|---|---|")
     total = total_products = 0.0
-    for name, (run, shapes) in parts.items():
-        ms, products = median_ms(run, repeats), products_ms(shapes, dtype, repeats)
+    for name, (run, shapes) in named.items():
+        ms, products = median_ms(run, options.repeats), products_ms(shapes, parts.dtype, options.repeats)
         total, total_products = total + ms, total_products + products
-        beside = f"{products:.1f} | {products / ms:.2f}" if shapes else " | "
-        print(f"| {name} | {ms:.1f} | {ms / step:.2f} | {beside} |", flush=True)
-    rest = "bridge, dropout, embeddings' gradients, fairseq's trainer"
-    print(f"| {rest} | {step - total:.1f} | {1 - total / step:.2f} | | |")
-    print(f"| whole step | {step:.1f} | 1.00 | {total_products:.1f} | {total_products / step:.2f} |")
-    attending = median_ms(parts["decoder layer with attention"][0], repeats)
-    print("\n| the decoder layer with attention, against torch.nn.LSTM without | ms | ratio |\n|---|---|---|")
-    for lstm, inputs, reads in zip(lstms, lstm_x, ("the embedding", "embedding and context"), strict=True):
-        ms = median_ms(forward_backward(in_dtype(lambda y, lstm=lstm: lstm(y)[0]), inputs), repeats)
-        print(f"| nn.LSTM that reads {reads} | {ms:.1f} | {attending / ms:.2f} |", flush=True)
+        beside = f"{products:.1f} | {products / ms:.0%}" if shapes else "|"
+        print(f"| {name} | {ms:.1f} | {ms / step:.0%} | {beside} |", flush=True)
+    print(f"| bridge, dropout, embeddings, fairseq's trainer | {step - total:.1f} | {1 - total / step:.0%} | | |")
+    print(f"| whole step | {step:.1f} | 100% | {total_products:.1f} | {total_products / step:.0%} |")
+    attending = median_ms(named["decoder layer with attention"][0], options.repeats)
+    print("\n| decoder layer with attention, against | ms | ratio |\n|---|---|---|")
+    reads = {"the embedding": parts.embed, "embedding and context": parts.embed + parts.memory_size}
+    for what, inputs in reads.items():
+        ms = median_ms(parts.lstm(inputs), options.repeats)
+        print(f"| nn.LSTM that reads {what} | {ms:.1f} | {attending / ms:.2f} |", flush=True)
 
 
 def print_ceiling(options: Namespace) -> None:
+    """Speed of a plain product, x (2400, 512) times W^T (512, 2048)."""
     import torch
 
     from s2s_plugin.ops.products import linear
 
-    print("\n| x W^T of (2400 x 512) and (2048 x 512) | GFLOP/s |\n|---|---|")
     x, weight = torch.randn(2400, 512), torch.randn(2048, 512)
     products = {
         "float32, torch.nn.functional.linear": (torch.nn.functional.linear, x, weight),
         "float32, ops/products.py": (linear, x, weight),
         "bfloat16, ops/products.py": (linear, x.bfloat16(), weight.bfloat16()),
     }
-    for name, arguments in products.items():
-        print(f"| {name} | {gflops(*arguments, options.repeats):,.0f} |", flush=True)
+    print("\n| (2400 x 512) times (512 x 2048) | GFLOP/s |\n|---|---|")
+    for name, (multiply, *factors) in products.items():
+        ms = median_ms(lambda multiply=multiply, factors=factors: multiply(*factors), options.repeats)
+        print(f"| {name} | {2e-6 * x.numel() * weight.size(0) / ms:,.0f} |", flush=True)
 
 
 def main() -> None:
-    options = benchmark.parse_options(__doc__)
-    if options.device != "cpu" or options.sweep or options.memory:
-        sys.exit("error: benchmark_parts.py measures a step on the CPU: no --device cuda, --sweep or --memory")
+    parser = benchmark.common_parser(__doc__, repeats=15)
+    parser.add_argument("--max-tokens", type=int, default=2500, help="size of the batch")
+    options = benchmark.parse(parser)
+    options.device, options.beam, options.max_tokens = "cpu", 1, [options.max_tokens]
     benchmark.start(options)
     print_ceiling(options)
     for compute_dtype in ("float32", "bfloat16"):

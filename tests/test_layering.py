@@ -17,7 +17,9 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
 }
-STANDARD = {"argparse", "collections", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings"}
+STANDARD = {
+    "argparse", "collections", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings",
+}  # fmt: skip
 
 
 def imports(path: Path):

@@ -21,9 +21,9 @@ class AttnRNNS2SConfig(FairseqDataclass):
     compute_dtype: ChoiceEnum(list(COMPUTE_DTYPES)) = field(
         default="float32",
         metadata={
-            "help": "bfloat16: matrix products in bfloat16 (2 to 3 digits), and the states of layers without attention; "
-            "parameters, attention, the attending layer's state, loss and optimiser stay in float32. For CPUs with "
-            "AVX-512 BF16 or AMX instructions, which then train about 1.5 times as fast as in float32"
+            "help": "bfloat16: matrix products in bfloat16 (2 to 3 digits), and the states of layers without attention "
+            "with them; parameters, attention, the attending layer's state, loss and optimiser stay in float32. For "
+            "CPUs with AVX-512 BF16 or AMX instructions, which then train about 1.5 times as fast as in float32"
         },
     )
 

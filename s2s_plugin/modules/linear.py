@@ -52,10 +52,11 @@ class WeightCache(nn.Module):
         return made
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x weight^T + bias in the dtype of the active autocast; `weight` (N, K) is the parameter that this cache is for.
+        """x weight^T + bias in the dtype of the active autocast.
 
         Args:
             x: (..., K).
+            weight: (N, K), the parameter that this cache is for.   bias: (N,) or None.
 
         Returns:
             (..., N).

@@ -38,12 +38,11 @@ class _ParallelAttention(torch.autograd.Function):
         d_energies = softmax_backward(d_attn, attn).to(keys.dtype)
 
         energy, scratch = AdditiveEnergy(v), torch.empty_like(keys, memory_format=torch.contiguous_format)
-        d_keys, d_v = torch.zeros_like(keys, dtype=attn.dtype), keys.new_zeros(keys.size(0), keys.size(2), dtype=attn.dtype)
+        d_keys = torch.zeros_like(keys, dtype=attn.dtype)
+        d_v = torch.zeros_like(keys[:, 0], dtype=attn.dtype)
         d_queries, ones = torch.empty_like(queries), keys.new_ones(keys.size(0), 1, keys.size(1))
         for t, query in enumerate(queries):
-            d_preact, d_v_step = energy.backward(
-                d_energies[:, t], energy.activate(query.unsqueeze(1), keys, scratch)
-            )
+            d_preact, d_v_step = energy.backward(d_energies[:, t], energy.activate(query.unsqueeze(1), keys, scratch))
             d_v += d_v_step
             d_keys += d_preact
             torch.bmm(ones, d_preact, out=d_queries[t].unsqueeze(1))  # faster than the sum over s

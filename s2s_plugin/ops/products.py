@@ -2,7 +2,8 @@
 
 On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, which
 leaves half the vector width of other makers' processors unused. oneDNN, which torch carries as well and runs its
-recurrent layers on, uses all of it, in float32 throughout. `torch.backends.mkldnn.flags(enabled=False)` switches it off.
+recurrent layers on, uses all of it, in float32 throughout. The operators are those that torch.compile calls; where a
+build of torch lacks them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
 """
 
 import torch
@@ -11,8 +12,14 @@ from torch.autograd.function import once_differentiable
 
 from . import devices
 
-_ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-_ONEDNN_PACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None) if torch.backends.mkldnn.is_available() else None
+
+def _operator(name: str):
+    """An operator of oneDNN by its name, or None where this build of torch has none."""
+    return getattr(torch.ops.mkldnn, name, None) if torch.backends.mkldnn.is_available() else None
+
+
+_ONEDNN_LINEAR = _operator("_linear_pointwise")
+_ONEDNN_PACK = _operator("_reorder_linear_weight")
 
 
 def cpu_has_bfloat16() -> bool:

@@ -55,7 +55,12 @@ def _cast(*tensors: Tensor):
 
 
 class _Kept(NamedTuple):
-    """What the backward pass needs: queries (T, B, A), gates a list of T tensors, cells a list of T+1 (B, H) or None."""
+    """What the backward pass needs.
+
+    Attributes:
+        hiddens: (T+1, B, H).   queries: (T, B, A).
+        gates: T tensors, as the cell saves them.   cells: T+1 of (B, H), or of None.
+    """
 
     hiddens: Tensor
     queries: Tensor
