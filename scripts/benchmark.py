@@ -224,7 +224,7 @@ def print_sweep(options: Namespace) -> None:
         for sentences in options.batch_sizes:
             sample = random_sample(next(iter(systems.values())).task.target_dictionary, sentences, length)
             # Short steps several times: a round should last long enough to be timed.
-            samples = dict.fromkeys(systems, [sample] * max(1, 4000 // (sentences * length)))
+            samples = dict.fromkeys(systems, [sample] * min(20, max(1, 4000 // (sentences * length))))
             searched = dict.fromkeys(systems, [sample])
             rates = measure(systems, samples, searched, length, options.repeats)
             base = [statistics.median(rates["lstm"][kind]) for kind in ("train", "generate")]
