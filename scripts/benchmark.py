@@ -16,7 +16,6 @@ says.
 import argparse
 import json
 import logging
-import resource
 import statistics
 import subprocess
 import sys
@@ -148,8 +147,14 @@ def in_own_process(options: Namespace, **changes) -> dict:
     words = [sys.executable, __file__, options.data, "--device", options.device, "--threads", str(options.threads)]
     for name, value in changes.items():
         words += ["--" + name.replace("_", "-"), str(value)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def process_mib(field: str) -> float:
+    """A field of /proc/self/status in MiB."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith(field)).split()[1]) / 2**10
 
 
 def peak_mib(device: str) -> float:
@@ -157,7 +162,16 @@ def peak_mib(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return process_mib("VmHWM")  # not getrusage, which starts from the peak of the process that started this one
+
+
+def forget_peak(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def present_mib(device: str) -> float:
@@ -165,8 +179,7 @@ def present_mib(device: str) -> float:
         import torch
 
         return torch.cuda.memory_allocated() / 2**20
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return process_mib("VmRSS")
 
 
 def memory_of_training(options: Namespace) -> dict:
@@ -185,6 +198,7 @@ def memory_of_step(options: Namespace) -> dict:
         from s2s_plugin.ops import reference
 
         first_layer.attention_recurrence = reference.attention_recurrence
+    forget_peak(options.device)
     before = present_mib(options.device)
     system.train([random_sample(system.task.target_dictionary, options.memory_sentences, options.memory_length)])
     return {"mib": peak_mib(options.device) - before}
@@ -260,6 +274,8 @@ def parse(parser: argparse.ArgumentParser) -> Namespace:
         parser.error("give two text files, or one folder of fairseq-preprocess, or nothing")
     if len(options.data) == 1 and not options.data[0].is_dir():
         parser.error(f"no folder {options.data[0]}: give the --destdir of fairseq-preprocess")
+    if len(options.data) == 1 and not list(options.data[0].glob("dict.*.txt")):
+        parser.error(f"no dict.*.txt in {options.data[0]}: give the --destdir of fairseq-preprocess")
     for path in options.data if len(options.data) == 2 else []:
         if not path.is_file():
             parser.error(f"no file {path}")
@@ -278,10 +294,11 @@ def parse_options() -> Namespace:
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--length", type=int, default=15, help="tokens of a hypothesis")
     parser.add_argument("--sentences", type=int, default=64, help="sentences of a batch in generation, at most")
-    parser.add_argument("--sweep", action="store_true", help="by length and batch size instead, on random words")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 30, 100], help="of sentences, for --sweep")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--sweep", action="store_true", help="by length and batch size instead, on random words")
+    instead.add_argument("--memory", action="store_true", help="memory of a step with long sentences instead")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 30, 100], help="words, for --sweep")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 64], help="sentences, for --sweep")
-    parser.add_argument("--memory", action="store_true", help="memory of a step with long sentences instead")
     parser.add_argument("--memory-sentences", type=int, default=8, help="for --memory")
     parser.add_argument("--memory-length", type=int, default=400, help="words of source and target, for --memory")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)

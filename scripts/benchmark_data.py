@@ -15,16 +15,18 @@ def prepare_text(source: Path, target: Path, folder: Path) -> Path:
     import sentencepiece
     from fairseq_cli import preprocess
 
+    counts = [len(read_lines(path)) for path in (source, target)]
+    if counts[0] != counts[1]:
+        sys.exit(f"error: {source} has {counts[0]} lines, but {target} has {counts[1]}")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"preparing {source} and {target} in {folder}", file=sys.stderr, flush=True)
     sentencepiece.SentencePieceTrainer.train(
         input=[str(source), str(target)], model_prefix=str(folder / "spm"), vocab_size=8000, model_type="bpe",
-        character_coverage=0.9995, normalization_rule_name="identity", minloglevel=2,
+        character_coverage=0.9995, normalization_rule_name="identity", minloglevel=2, hard_vocab_limit=False,
     )  # fmt: skip
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
     for path, language in ((source, "src"), (target, "tgt")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        pieces = (" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
+        pieces = (" ".join(model.encode(line, out_type=str)) + "\n" for line in read_lines(path))
         (folder / f"train.{language}").write_text("".join(pieces), encoding="utf-8")
     words = ["--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary"]
     args = preprocess.options.get_preprocessing_parser().parse_args(
@@ -33,6 +35,11 @@ def prepare_text(source: Path, target: Path, folder: Path) -> Path:
     with contextlib.redirect_stdout(io.StringIO()):
         preprocess.main(args)
     return folder / "data-bin"
+
+
+def read_lines(path: Path) -> list:
+    """Lines by their line feeds alone; Unicode knows other ends, which stand inside of sentences."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def find_data(paths: list, work: Path) -> Path:
@@ -46,7 +53,9 @@ def find_data(paths: list, work: Path) -> Path:
             with gzip.open(ROOT / "examples/en_zh/data/train.tsv.gz", "rt", encoding="utf-8") as file:
                 rows = [line.rstrip("\n").split("\t") for line in file]
             for path, column in zip(paths, (0, 1), strict=True):
-                path.write_text("".join(row[column] + "\n" for row in rows), encoding="utf-8")
+                unfinished = path.with_suffix(".new")
+                unfinished.write_text("".join(row[column] + "\n" for row in rows), encoding="utf-8")
+                unfinished.rename(path)
     source, target = paths
     digest = hashlib.sha256(source.read_bytes() + b"\0" + target.read_bytes()).hexdigest()
     folder = work / f"{source.name}-{target.name}-{digest[:12]}"

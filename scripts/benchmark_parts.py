@@ -24,14 +24,19 @@ def median_ms(run, repeats: int) -> float:
     return 1000 * statistics.median(seconds[2:])
 
 
-def forward_backward(function, *inputs):
-    """A call that runs `function(*inputs)`, whose result is a tensor or several, and back from random gradients."""
+def forward_backward(function, module, *inputs):
+    """A call that runs `function(*inputs)`, whose result is a tensor or several, and back from random gradients.
+
+    Those of the inputs and of the parameters of `module` are dropped beforehand, as a step of fairseq's trainer does.
+    """
     import torch
 
     gradients = None
 
     def run():
         nonlocal gradients
+        for tensor in (*inputs, *module.parameters()):
+            tensor.grad = None
         outputs = function(*inputs)
         outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         if gradients is None:
@@ -105,7 +110,9 @@ class Parts:
 
     def encoder(self):
         shapes = [(self.words, inputs, 4 * self.encoder_size) for inputs in (self.embed, self.encoder_size)]
-        return forward_backward(lambda: self.model.encoder(self.source).state.memory), shapes * self.directions
+        return forward_backward(
+            lambda: self.model.encoder(self.source).state.memory, self.model
+        ), shapes * self.directions
 
     def attending_layer(self):
         from s2s_plugin.modules.encoder import EncoderState
@@ -121,12 +128,12 @@ class Parts:
         inputs = self.leaf(self.steps, self.batch, self.embed), *(self.leaf(self.batch, self.size) for _ in range(2))
         shapes = [(self.rows, inputs, 4 * self.size) for inputs in (self.embed, self.memory_size, self.size)]
         shapes += [(self.words, self.memory_size, self.attn_dim), (self.rows, self.size, self.attn_dim)]
-        return forward_backward(self.computing(attend), *inputs), shapes
+        return forward_backward(self.computing(attend), self.model, *inputs), shapes
 
     def readout(self):
         widths = self.size, self.memory_size, self.embed
         inputs = [self.leaf(self.steps, self.batch, width) for width in widths]
-        run = forward_backward(self.computing(self.model.decoder.decoder.readout), *inputs)
+        run = forward_backward(self.computing(self.model.decoder.decoder.readout), self.model, *inputs)
         return run, [(self.rows, sum(widths), self.features)]
 
     def loss(self):
@@ -135,13 +142,16 @@ class Parts:
         decoder = self.model.decoder
         features = self.leaf(self.rows, self.features).detach().to(self.dtype).requires_grad_()
         rest = decoder.output_bias, self.target.reshape(-1), 0.1, decoder.dictionary.pad()
-        run = forward_backward(lambda x: label_smoothed_cross_entropy(x, decoder.output_weight, *rest)[0], features)
-        return run, [(self.rows, self.features, self.vocabulary)]
+
+        def loss(x):
+            return label_smoothed_cross_entropy(x, decoder.output_weight, *rest)[0]
+
+        return forward_backward(loss, self.model, features), [(self.rows, self.features, self.vocabulary)]
 
     def update(self):
         optimizer = self.system.trainer.optimizer
 
-        def clip_and_step():
+        def clip_and_step():  # the gradients are those that the measured step left
             optimizer.clip_grad_norm(1.0)
             optimizer.step()
 
@@ -152,13 +162,14 @@ class Parts:
         import torch
 
         layer = torch.nn.LSTM(inputs, self.size)
-        return forward_backward(self.computing(lambda x: layer(x)[0]), self.leaf(self.steps, self.batch, inputs))
+        x = self.leaf(self.steps, self.batch, inputs)
+        return forward_backward(self.computing(lambda x: layer(x)[0]), layer, x)
 
 
 def print_parts(compute_dtype: str, options: Namespace) -> None:
     system = benchmark.System(f"{benchmark.OURS} --compute-dtype {compute_dtype}", options)
     batches = benchmark.choose_batches(system.dataset, options.max_tokens[0], 3)
-    (sample,) = system.collate(batches[1:2])
+    (sample,) = system.collate([batches[len(batches) // 2]])
     step = median_ms(lambda: system.train([sample]), options.repeats)
     parts = Parts(system, sample, compute_dtype)
     named = {

@@ -60,7 +60,7 @@ class RecurrentAttentionLayer(nn.Module):
             self.context_proj.weight, self.hidden_proj.weight, self.hidden_proj.bias,
         )  # fmt: skip
         state = self.input_proj(x), encoder.memory, keys, encoder.padding_mask, hidden, cell
-        if self.cache.active:
+        if self.cache.keeps():
             ready = self.cache(lambda: prepare_weights(*weights), *weights)
             out = attention_steps(*state, ready, self.cell)
         else:

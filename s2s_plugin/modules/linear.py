@@ -16,43 +16,47 @@ def cast(x: Tensor | None) -> Tensor | None:
 
 
 class WeightCache(nn.Module):
-    """Keeps what was made of parameters, casts and layouts, while they cannot change: in evaluation without gradients.
+    """Keeps what was made of parameters, casts and layouts, from step to step of a search: a second copy of them.
 
-    It is dropped whenever the module that holds it changes between training and evaluation, so that no value outlives
-    an update. It has no parameters, and leaves no trace in checkpoints and copies.
+    It keeps nothing in training and forgets at every call with gradients and every change between training and
+    evaluation, so that an optimiser's update is seen; only values written past torch's own count (`p.data.mul_()`),
+    between two calls without gradients, are not. It has no parameters, and leaves no trace in checkpoints and copies.
     """
 
     def __init__(self):
         super().__init__()
-        self.entry = None, None
+        self.entry = None
 
     def train(self, mode: bool = True):
-        self.entry = None, None
+        self.entry = None
         return super().train(mode)
 
     def __getstate__(self) -> dict:
-        return dict(vars(self), entry=(None, None))
+        return dict(vars(self), entry=None)
 
-    @property
-    def active(self) -> bool:
-        """Whether anything is kept now."""
-        return not self.training and not torch.is_grad_enabled()
+    def keeps(self) -> bool:
+        """Whether a call now would keep what it makes; if gradients are wanted, it forgets what it has."""
+        if torch.compiler.is_compiling():
+            return False
+        if self.training or torch.is_grad_enabled():
+            self.entry = None
+            return False
+        return True
 
     def forward(self, make: Callable[[], object], *parameters: Tensor):
-        """What `make` gives for the parameters' present values."""
-        if not self.active:
-            return make()
+        """What `make` gives for the parameters' present values; to be called where it `keeps`."""
+        if any(parameter.is_inference() for parameter in parameters):
+            return make()  # torch does not count their changes
         device = parameters[0].device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         values = [(parameter.data_ptr(), parameter._version, parameter.dtype) for parameter in parameters], dtype
-        known, made = self.entry
-        if known != values:
-            made = make()
-            self.entry = values, made
-        return made
+        if self.entry is None or self.entry[0] != values:
+            # The aliases hold the memory, so that no other tensor can come to lie at the address.
+            self.entry = values, make(), [parameter.detach() for parameter in parameters]
+        return self.entry[1]
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x weight^T + bias in the dtype of the active autocast.
+        """x weight^T + bias in the dtype of the active autocast, or in the weight's where that has 16 bits.
 
         Args:
             x: (..., K).
@@ -61,8 +65,10 @@ class WeightCache(nn.Module):
         Returns:
             (..., N).
         """
-        ready = self(lambda: pack(cast(weight)), weight) if self.active else cast(weight)
-        return differentiable_linear(x.to(ready.dtype), ready, cast(bias))
+        ready = self(lambda: pack(cast(weight)), weight) if self.keeps() else cast(weight)
+        if ready.dtype.itemsize == 2:
+            x = x.to(ready.dtype)
+        return differentiable_linear(x, ready, cast(bias))
 
 
 class Linear(nn.Linear):

@@ -78,9 +78,10 @@ def masked_softmax(energy: Tensor, padding_mask: Tensor) -> Tensor:
     return torch.softmax(energy.masked_fill(padding_mask, torch.finfo(energy.dtype).min), dim=-1)
 
 
-def softmax_backward(d_attn: Tensor, attn: Tensor) -> Tensor:
-    """d_energy (..., S) of `masked_softmax`."""
-    return attn * (d_attn - (attn * d_attn).sum(dim=-1, keepdim=True))
+def softmax_backward(d_attn: Tensor, attn: Tensor, padding_mask: Tensor) -> Tensor:
+    """d_energy (..., S) of `masked_softmax`: 0 at padding, also in a row of padding alone, whose weights are not."""
+    d_energy = attn * (d_attn - (attn * d_attn).sum(dim=-1, keepdim=True))
+    return d_energy.masked_fill_(padding_mask, 0.0)
 
 
 class AdditiveRead:
@@ -98,7 +99,7 @@ class AdditiveRead:
         self.memory_t = self.memory.transpose(1, 2)
         self.energy = AdditiveEnergy(v.to(dtype))
         batch, source, width = keys.shape
-        rows = max(1, CPU_BLOCK // (source * width)) if devices.on_cpu(keys) else batch
+        rows = max(1, CPU_BLOCK // (source * width) if devices.on_cpu(keys) else batch)
         self.blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
         self.scratch = self.keys.new_empty(min(rows, batch), source, width)
 
@@ -108,8 +109,10 @@ class AdditiveRead:
 
     def forward(self, query: Tensor):
         """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
-        energy = [self.energy.forward(self._activate(query, rows)) for rows in self.blocks]
-        attn = masked_softmax(torch.cat(energy), self.padding_mask)
+        energy = self.keys.new_empty(self.padding_mask.shape)
+        for rows in self.blocks:
+            energy[rows] = self.energy.forward(self._activate(query, rows))
+        attn = masked_softmax(energy, self.padding_mask)
         context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
         return context, attn
 
@@ -131,7 +134,7 @@ class AdditiveRead:
         """
         # This order of the factors: the other one is a slow loop over sentences on CPUs.
         d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
-        d_energy = softmax_backward(d_attn, attn).to(self.keys.dtype)
+        d_energy = softmax_backward(d_attn, attn, self.padding_mask).to(self.keys.dtype)
         d_query = torch.empty_like(query, dtype=self.keys.dtype)
         for rows in self.blocks:
             d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, rows))

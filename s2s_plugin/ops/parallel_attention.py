@@ -25,17 +25,17 @@ class _ParallelAttention(torch.autograd.Function):
             energies[:, t] = energy.forward(energy.activate(query.unsqueeze(1), keys, scratch))
         attn = masked_softmax(energies, padding_mask.unsqueeze(1))
         context = torch.bmm(attn.to(dtype), memory)
-        ctx.save_for_backward(queries, keys, memory, v, attn)
+        ctx.save_for_backward(queries, keys, memory, v, attn, padding_mask)
         return context.transpose(0, 1).to(ctx.dtypes[0]), attn.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_context, d_attn):
-        queries, keys, memory, v, attn = ctx.saved_tensors
+        queries, keys, memory, v, attn, padding_mask = ctx.saved_tensors
         d_context = d_context.transpose(0, 1).to(memory.dtype)
         d_memory = torch.bmm(attn.to(memory.dtype).transpose(1, 2), d_context)
         d_attn = d_attn.transpose(0, 1) + torch.bmm(d_context, memory.transpose(1, 2))
-        d_energies = softmax_backward(d_attn, attn).to(keys.dtype)
+        d_energies = softmax_backward(d_attn, attn, padding_mask.unsqueeze(1)).to(keys.dtype)
 
         energy, scratch = AdditiveEnergy(v), torch.empty_like(keys, memory_format=torch.contiguous_format)
         d_keys = torch.zeros_like(keys, dtype=attn.dtype)

@@ -2,7 +2,8 @@
 
 On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, which
 leaves half the vector width of other makers' processors unused. oneDNN, which torch carries as well and runs its
-recurrent layers on, uses all of it, in float32 throughout. The operators are those that torch.compile calls; where a
+recurrent layers on, uses all of it, in float32 (as long as nobody lowers
+`torch.set_float32_matmul_precision`). The operators are those that torch.compile calls; where a
 build of torch lacks them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
 """
 
@@ -20,6 +21,7 @@ def _operator(name: str):
 
 _ONEDNN_LINEAR = _operator("_linear_pointwise")
 _ONEDNN_PACK = _operator("_reorder_linear_weight")
+_ONEDNN_BFLOAT16 = _operator("_is_mkldnn_bf16_supported")
 
 
 def cpu_has_bfloat16() -> bool:
@@ -29,8 +31,10 @@ def cpu_has_bfloat16() -> bool:
 
 
 _PACKED_FOR_ROWS = 64
-"""The layout for so many rows was the fastest for every number of rows that was tried, 1 to 320."""
-_ONEDNN_DTYPES = {torch.float32, torch.bfloat16} if cpu_has_bfloat16() else {torch.float32}
+"""The layout for so many rows served 5 to 320 rows as well as their own, where it was tried (AVX-512, two cores)."""
+_ONEDNN_DTYPES = {torch.float32}
+if cpu_has_bfloat16() and _ONEDNN_BFLOAT16 is not None and _ONEDNN_BFLOAT16():
+    _ONEDNN_DTYPES.add(torch.bfloat16)
 
 
 def uses_onednn(x: Tensor) -> bool:
@@ -64,7 +68,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
     Returns:
         (R, N).
     """
-    if weight.is_mkldnn or uses_onednn(x):
+    if weight.is_mkldnn or (x.dtype == weight.dtype and uses_onednn(x)):
         if add is not None:
             return _ONEDNN_LINEAR.binary(x, add, weight, bias, "add")
         return _ONEDNN_LINEAR(x, weight, bias, "none", [], "")
@@ -76,7 +80,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a (R, K) times b (K, N), either of which may be a transposed view, without a record for autograd."""
-    if a.dtype != torch.float32 or not uses_onednn(a):
+    if not a.dtype == b.dtype == torch.float32 or not uses_onednn(a):
         return torch.mm(a.contiguous() if a.numel() < b.numel() else a, b)
     # oneDNN's left factor has to lie row by row and is copied where it does not: let that be the smaller one.
     if a.stride(1) != 1 and a.numel() > b.numel():

@@ -58,7 +58,7 @@ def test_weights_are_cast_once_in_evaluation():
     linear, x = Linear(3, 4).eval(), torch.ones(1, 3)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(x).dtype == torch.bfloat16
-        _, first = linear.cache.entry
+        first = linear.cache.entry[1]
         y = linear(x)
         assert linear.cache.entry[1] is first
         linear.load_state_dict({name: x + 1 for name, x in linear.state_dict().items()})

@@ -48,6 +48,18 @@ def test_equals_reference_and_fairseq(with_bias, epsilon, small_chunks, ways):
         torch.testing.assert_close(a, c)
 
 
+@pytest.mark.parametrize("scale", [1e2, 1e4])
+def test_improbable_words_have_a_finite_loss(scale, ways):
+    """The probability of a label underflows in float32, its logarithm does not."""
+    features, weight, bias, target = (x.detach().float() if x.is_floating_point() else x for x in make_inputs(True))
+    got = cross_entropy.label_smoothed_cross_entropy(features, weight, bias * scale, target, 0.1, PAD)
+    expected = reference.label_smoothed_cross_entropy(
+        features.double(), weight.double(), bias.double() * scale, target, 0.1, PAD
+    )
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
+
+
 def test_frozen_arguments_get_no_gradient():
     features, weight, bias, target = make_inputs(True)
     weight.requires_grad_(False)

@@ -13,6 +13,8 @@ def make_inputs(steps, batch, source, attn_dim, memory_size, dtype):
     mask = torch.zeros(batch, source, dtype=torch.bool)
     if batch > 1:
         mask[1, 1:] = True
+    if batch > 2:
+        mask[2] = True
     return (
         tensor(steps, batch, attn_dim),
         tensor(batch, source, attn_dim),
