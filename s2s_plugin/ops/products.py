@@ -38,9 +38,10 @@ if cpu_has_bfloat16() and _ONEDNN_BFLOAT16 is not None and _ONEDNN_BFLOAT16():
 
 
 def uses_onednn(x: Tensor) -> bool:
-    """Whether products with `x`, a matrix, are oneDNN's here."""
+    """Whether products with `x`, a matrix, are oneDNN's here; what is traced holds torch's own operators."""
     return (
-        x.dtype in _ONEDNN_DTYPES
+        not torch.compiler.is_compiling()
+        and x.dtype in _ONEDNN_DTYPES
         and devices.on_cpu(x)
         and _ONEDNN_LINEAR is not None
         and torch._C._get_mkldnn_enabled()
