@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..modules.dropout import Dropout
 from ..modules.encoder import EncoderState, RNNEncoder
 from ..modules.precision import compute_in
+from ..ops.devices import on_cpu
 
 MAX_POSITIONS = int(1e5)
 """The model itself has no limit; the task's --max-source-positions and --max-target-positions rule."""
@@ -32,7 +33,7 @@ def same_rows(rows: Tensor, new_order: Tensor) -> bool:
 
     Only asked on the CPU: on a GPU the answer would have to be waited for.
     """
-    if rows.device.type != "cpu" or rows.size(0) != new_order.size(0):
+    if not on_cpu(rows) or rows.size(0) != new_order.size(0):
         return False
     return torch.equal(rows.index_select(0, new_order), rows)
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.devices import on_cpu
 from .cells import check_probabilities
 
 LEVELS = 2**16
@@ -29,7 +30,7 @@ class Dropout(nn.Module):
         """Args: x of any shape. Returns y of that shape; x itself in evaluation."""
         if not self.training or self.p == 0.0:
             return x
-        if x.device.type != "cpu":
+        if not on_cpu(x):
             return F.dropout(x, self.p)
         dropped = min(round(self.p * LEVELS), LEVELS - 1)
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)

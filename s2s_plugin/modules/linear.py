@@ -5,14 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..ops.devices import autocast_dtype, cast
 from ..ops.products import differentiable_linear, pack
-
-
-def cast(x: Tensor | None) -> Tensor | None:
-    """`x` in the dtype of the active autocast, or as it is where none is active."""
-    if x is None or not torch.is_autocast_enabled(x.device.type):
-        return x
-    return x.to(torch.get_autocast_dtype(x.device.type))
 
 
 class WeightCache(nn.Module):
@@ -47,9 +41,8 @@ class WeightCache(nn.Module):
         """What `make` gives for the parameters' present values; to be called where it `keeps`."""
         if any(parameter.is_inference() for parameter in parameters):
             return make()  # torch does not count their changes
-        device = parameters[0].device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        values = [(parameter.data_ptr(), parameter._version, parameter.dtype) for parameter in parameters], dtype
+        values = [(parameter.data_ptr(), parameter._version, parameter.dtype) for parameter in parameters]
+        values.append(autocast_dtype(parameters[0]))
         if self.entry is None or self.entry[0] != values:
             # The aliases hold the memory, so that no other tensor can come to lie at the address.
             self.entry = values, make(), [parameter.detach() for parameter in parameters]
@@ -68,7 +61,7 @@ class WeightCache(nn.Module):
         ready = self(lambda: pack(cast(weight)), weight) if self.keeps() else cast(weight)
         if ready.dtype.itemsize == 2:
             x = x.to(ready.dtype)
-        return differentiable_linear(x, ready, cast(bias))
+        return differentiable_linear(x, ready, None if bias is None else cast(bias))
 
 
 class Linear(nn.Linear):

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ..ops.devices import cast
 from .cells import check_sizes, init_uniform
-from .linear import Linear, cast
+from .linear import Linear
 
 
 class Readout(nn.Module):

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from . import devices
+from .activations import sigmoid_backward, tanh_backward
 from .products import linear
-
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
-
 
 CPU_BLOCK = 2**19
 """Numbers in a block of activations on a CPU: it stays in the cores' own caches from pass to pass."""
@@ -22,6 +19,11 @@ def read_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which attention computes energies and contexts: on CPUs float32 or better, which is faster there
     than to convert from and to bfloat16 in every pass; elsewhere that of `x`."""
     return torch.promote_types(x.dtype, torch.float32) if devices.on_cpu(x) else x.dtype
+
+
+def cast_for_reading(*tensors: Tensor) -> list[Tensor]:
+    """Keys, memory or v in the dtype of the active autocast; on CPUs as they are, see `read_dtype`."""
+    return [x if devices.on_cpu(x) else devices.cast(x) for x in tensors]
 
 
 class AdditiveEnergy:
@@ -59,7 +61,7 @@ class AdditiveEnergy:
         """
         # By sentences, as all passes over the block are shared out: another order would move it from core to core.
         d_v = torch.bmm(d_energy.unsqueeze(1), activation).squeeze(1)
-        derivative = _sigmoid_backward if self.by_sigmoid else _tanh_backward
+        derivative = sigmoid_backward if self.by_sigmoid else tanh_backward
         return derivative(d_energy.unsqueeze(-1), activation, grad_input=activation), d_v
 
     def scale(self, d_preact: Tensor) -> Tensor:
@@ -107,20 +109,35 @@ class AdditiveRead:
         scratch = self.scratch[: rows.stop - rows.start]
         return self.energy.activate(query[rows].to(scratch.dtype).unsqueeze(1), self.keys[rows], scratch)
 
-    def forward(self, query: Tensor):
-        """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
+    def energies(self, query: Tensor) -> Tensor:
+        """Args: query (B, A). Returns energies (B, S), padding included."""
         energy = self.keys.new_empty(self.padding_mask.shape)
         for rows in self.blocks:
             energy[rows] = self.energy.forward(self._activate(query, rows))
-        attn = masked_softmax(energy, self.padding_mask)
+        return energy
+
+    def forward(self, query: Tensor):
+        """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
+        attn = masked_softmax(self.energies(query), self.padding_mask)
         context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
         return context, attn
 
     def start_backward(self) -> None:
-        """Clears what `backward` collects: sums over all steps, in float32 or better."""
+        """Clears what `energies_backward` collects: sums over all steps, in float32 or better."""
         self.d_keys = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
         self.ones = self.keys.new_ones(self.keys.size(0), 1, self.keys.size(1))
         self.d_v = self.keys.new_zeros(self.keys.size(0), self.keys.size(2), dtype=self.softmax_dtype)
+
+    def energies_backward(self, query: Tensor, d_energy: Tensor) -> Tensor:
+        """Args: query (B, A), d_energy (B, S) of `softmax_backward`. Returns d_query (B, A)."""
+        d_energy = d_energy.to(self.keys.dtype)
+        d_query = torch.empty_like(query, dtype=self.keys.dtype)
+        for rows in self.blocks:
+            d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, rows))
+            self.d_v[rows] += d_v
+            self.d_keys[rows] += d_preact
+            torch.bmm(self.ones[rows], d_preact, out=d_query[rows].unsqueeze(1))  # faster than the sum over s
+        return self.energy.scale(d_query)
 
     def backward(self, query: Tensor, attn: Tensor, d_context: Tensor, d_attn: Tensor) -> Tensor:
         """Backward of one step.
@@ -134,14 +151,7 @@ class AdditiveRead:
         """
         # This order of the factors: the other one is a slow loop over sentences on CPUs.
         d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
-        d_energy = softmax_backward(d_attn, attn, self.padding_mask).to(self.keys.dtype)
-        d_query = torch.empty_like(query, dtype=self.keys.dtype)
-        for rows in self.blocks:
-            d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, rows))
-            self.d_v[rows] += d_v
-            self.d_keys[rows] += d_preact
-            torch.bmm(self.ones[rows], d_preact, out=d_query[rows].unsqueeze(1))  # faster than the sum over s
-        return self.energy.scale(d_query)
+        return self.energies_backward(query, softmax_backward(d_attn, attn, self.padding_mask))
 
     def finish(self, attn: Tensor, d_context: Tensor):
         """Gradients of the whole sequence.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import devices
-from .activations import tanh, tanh_
+from . import activations, devices
+from .activations import sigmoid_backward, tanh, tanh_
 
 
 class CellGrad(NamedTuple):
@@ -56,9 +56,9 @@ def gru_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_
     reset, update, candidate, h_n = gates.split(size, dim=1)
     d_x = d_hidden.new_empty(d_hidden.size(0), 3 * size)
     d_reset, d_update, d_candidate = d_x.split(size, dim=1)
-    d_candidate.copy_(torch.ops.aten.tanh_backward(d_hidden * (1 - update), candidate))
-    d_update.copy_(torch.ops.aten.sigmoid_backward(d_hidden * (hidden_prev - candidate), update))
-    d_reset.copy_(torch.ops.aten.sigmoid_backward(d_candidate * h_n, reset))
+    activations.tanh_backward(d_hidden * (1 - update), candidate, grad_input=d_candidate)
+    sigmoid_backward(d_hidden * (hidden_prev - candidate), update, grad_input=d_update)
+    sigmoid_backward(d_candidate * h_n, reset, grad_input=d_reset)
     d_h = d_x.clone()
     d_h[:, 2 * size :].mul_(reset)
     return CellGrad(d_x, d_h, d_hidden * update, None)
@@ -89,15 +89,12 @@ def lstm_backward(d_hidden: Tensor, d_cell: Tensor, gates: Tensor, hidden_prev, 
     d_cell = d_cell + torch.ops.aten.tanh_backward(d_hidden * o, tanh_cell)
     d_preact = torch.empty_like(gates)
     d_i, d_f, d_g, d_o = d_preact.split(size, dim=1)
-    _sigmoid_backward(d_cell * g, i, grad_input=d_i)
-    _sigmoid_backward(d_cell * cell_prev, f, grad_input=d_f)
-    _tanh_backward(d_cell * i, g, grad_input=d_g)
-    _sigmoid_backward(tanh_cell.mul_(d_hidden), o, grad_input=d_o)
+    sigmoid_backward(d_cell * g, i, grad_input=d_i)
+    sigmoid_backward(d_cell * cell_prev, f, grad_input=d_f)
+    activations.tanh_backward(d_cell * i, g, grad_input=d_g)
+    sigmoid_backward(tanh_cell.mul_(d_hidden), o, grad_input=d_o)
     return CellGrad(d_preact, d_preact, None, d_cell * f)
 
-
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 ADDITIVE = ("tanh", "lstm")
 """Cells that see the two pre-activations only as their sum, which the caller forms: `h_preact` is then None."""

@@ -35,7 +35,7 @@ class _Losses:
         Args:
             logits: (R, V) in float32 or better, overwritten.
             target: (R, 1) int64, any word where not real.   real: (R, 1) bool, False at padding.
-            d_logits: (R, V), gets probs, less `confidence` at the target, 0 where not real; None if not wanted.
+            d_logits: (R, V), gets probs, less `confidence` at the target; None if not wanted.
         """
         of_target, total, largest = logits.gather(1, target), logits.sum(1, keepdim=True), logits.amax(1, keepdim=True)
         in_place = d_logits is not None and d_logits.dtype == logits.dtype
@@ -88,7 +88,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
                     logits += bias
                 out = d_logits[first : first + block] if want_logits else None
                 losses.add(logits, target[here], real[here], confidence, out)
-            if want_logits and kept is None:
+            if want_logits and kept is None:  # padding is still there
                 d_logits.mul_(real[start : start + rows])
             if want_features:
                 d_features[start : start + rows] = linear(d_logits, packed_t)

@@ -2,9 +2,9 @@
 
 On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, which
 leaves half the vector width of other makers' processors unused. oneDNN, which torch carries as well and runs its
-recurrent layers on, uses all of it, in float32 (as long as nobody lowers
-`torch.set_float32_matmul_precision`). The operators are those that torch.compile calls; where a
-build of torch lacks them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
+recurrent layers on, uses all of it, in float32 (as long as nobody lowers `torch.set_float32_matmul_precision`). The
+operators are those that torch.compile calls; where a build of torch lacks them, or under
+`torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
 """
 
 import torch

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import cells, devices
-from .additive_attention import AdditiveRead
+from . import cells
+from .additive_attention import AdditiveRead, cast_for_reading
+from .devices import cast
 from .products import linear, matmul, pack
 from .reference import RecurrenceOutput, check_cell
 
@@ -38,20 +39,10 @@ def prepare_weights(w_query: Tensor, v: Tensor, w_context: Tensor, w_hidden: Ten
 
     Under torch's autocast they are in its dtype, as there.
     """
-    w_query, w_context, w_hidden, b_hidden = _cast(w_query, w_context, w_hidden, b_hidden)
-    if not devices.on_cpu(v):
-        (v,) = _cast(v)
+    w_query, w_context, w_hidden, b_hidden = map(cast, (w_query, w_context, w_hidden, b_hidden))
+    (v,) = cast_for_reading(v)
     b_state = torch.cat([b_hidden.new_zeros(w_query.size(0)), b_hidden])
     return StepWeights(pack(torch.cat([w_query, w_hidden])), b_state, pack(w_context), v)
-
-
-def _cast(*tensors: Tensor):
-    """The tensors in the dtype of the active autocast, or as they are where none is active."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return [x.to(dtype) for x in tensors]
 
 
 class _Kept(NamedTuple):
@@ -109,7 +100,7 @@ class _AttentionRecurrence(torch.autograd.Function):
     ):  # fmt: skip
         weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
         out, kept = _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=True)
-        ctx.cell_type, ctx.steps = cell_type, x_preact.size(0)
+        ctx.cell_type = cell_type
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
         ctx.save_for_backward(
             memory, keys, padding_mask, w_query, v, w_context, w_hidden,
@@ -180,9 +171,7 @@ def attention_steps(
         ValueError: unknown `cell_type`.
     """
     check_cell(cell_type)
-    (x_preact,) = _cast(x_preact)
-    if not devices.on_cpu(x_preact):
-        memory, keys = _cast(memory, keys)
+    x_preact, (memory, keys) = cast(x_preact), cast_for_reading(memory, keys)
     with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
         return _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=False)[0]
 
@@ -208,14 +197,12 @@ def attention_recurrence(
     state, the softmax and what is summed over time stay in float32.
     """
     check_cell(cell_type)
-    device = x_preact.device.type
     if not torch.is_grad_enabled():
         weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
         return attention_steps(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type)
-    x_preact, w_query, w_context, w_hidden, b_hidden = _cast(x_preact, w_query, w_context, w_hidden, b_hidden)
-    if not devices.on_cpu(x_preact):
-        memory, keys, v = _cast(memory, keys, v)
-    with torch.autocast(device, enabled=False):
+    x_preact, w_query, w_context, w_hidden, b_hidden = map(cast, (x_preact, w_query, w_context, w_hidden, b_hidden))
+    memory, keys, v = cast_for_reading(memory, keys, v)
+    with torch.autocast(x_preact.device.type, enabled=False):
         return RecurrenceOutput(
             *_AttentionRecurrence.apply(
                 x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type
