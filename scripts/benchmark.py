@@ -70,7 +70,8 @@ class System:
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
         from fairseq.trainer import Trainer
 
-        words = [options.data, "--user-dir", str(ROOT / "s2s_plugin"), "--max-tokens", str(options.max_tokens[0])]
+        # The batches are those that this script chooses; fairseq wants to be told a size all the same.
+        words = [options.data, "--user-dir", str(ROOT / "s2s_plugin"), "--max-tokens", "1000"]
         words += f"{arguments} {SIZES} {TRAINING} {'--cpu' if options.device == 'cpu' else ''}".split()
         args = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), words)
         cfg = convert_namespace_to_omegaconf(args)
@@ -257,11 +258,10 @@ def print_memory(options: Namespace) -> None:
         print(f"| {kind} | {mib:,.0f} | {mib / grown['reference']:.3f} |")
 
 
-def common_parser(description: str, repeats: int) -> argparse.ArgumentParser:
+def common_parser(description: str) -> argparse.ArgumentParser:
     """The options that benchmark_parts.py has as well."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", type=Path, help="two text files, or a folder of fairseq-preprocess")
-    parser.add_argument("--repeats", type=int, default=repeats, help="measurements that count, after what warms up")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as cores")
     parser.add_argument("--work", type=Path, default=ROOT / "work" / "benchmark", help="folder for what is prepared")
     return parser
@@ -286,24 +286,48 @@ def parse(parser: argparse.ArgumentParser) -> Namespace:
     return options
 
 
+# Options of each kind of measurement, with their defaults; given with another kind they are refused.
+MODES = {
+    "throughput": {"max_tokens": [1000, 2500], "batches": 16, "repeats": 5, "beam": 5, "length": 15, "sentences": 64},
+    "sweep": {"repeats": 5, "beam": 5, "lengths": [10, 30, 100], "batch_sizes": [8, 64]},
+    "memory": {"memory_sentences": 8, "memory_length": 400},
+}
+
+
+def fill_mode(options: Namespace, parser: argparse.ArgumentParser) -> None:
+    """Sets `options.mode` and its defaults; refuses options that would be ignored in it."""
+    wants_memory = options.memory or options.step_memory_of
+    options.mode = "sweep" if options.sweep else "memory" if wants_memory else "throughput"
+    for name in sorted({name for defaults in MODES.values() for name in defaults}):
+        allowed = MODES[options.mode]
+        if getattr(options, name) is None:
+            setattr(options, name, allowed.get(name))
+        elif name not in allowed:
+            owners = [mode if mode == "throughput" else f"--{mode}" for mode in MODES if name in MODES[mode]]
+            parser.error(f"--{name.replace('_', '-')} goes with {' and '.join(owners)}, not with {options.mode}")
+
+
 def parse_options() -> Namespace:
-    parser = common_parser(__doc__, repeats=5)
+    parser = common_parser(__doc__)
     parser.add_argument("--device", choices=list(SYSTEMS), default="cpu")
-    parser.add_argument("--max-tokens", type=int, nargs="+", default=[1000, 2500], help="sizes of a batch")
-    parser.add_argument("--batches", type=int, default=16, help="batches in a round")
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--length", type=int, default=15, help="tokens of a hypothesis")
-    parser.add_argument("--sentences", type=int, default=64, help="sentences of a batch in generation, at most")
+    parser.add_argument("--max-tokens", type=int, nargs="+", help="sizes of a batch [1000 2500]")
+    parser.add_argument("--batches", type=int, help="batches in a round [16]")
+    parser.add_argument("--repeats", type=int, help="rounds that count, after one that warms up [5]")
+    parser.add_argument("--beam", type=int, help="width of the search [5]")
+    parser.add_argument("--length", type=int, help="tokens of a hypothesis [15]")
+    parser.add_argument("--sentences", type=int, help="sentences of a batch in generation, at most [64]")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--sweep", action="store_true", help="by length and batch size instead, on random words")
     instead.add_argument("--memory", action="store_true", help="memory of a step with long sentences instead")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 30, 100], help="words, for --sweep")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 64], help="sentences, for --sweep")
-    parser.add_argument("--memory-sentences", type=int, default=8, help="for --memory")
-    parser.add_argument("--memory-length", type=int, default=400, help="words of source and target, for --memory")
+    parser.add_argument("--lengths", type=int, nargs="+", help="words, for --sweep [10 30 100]")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="sentences, for --sweep [8 64]")
+    parser.add_argument("--memory-sentences", type=int, help="for --memory [8]")
+    parser.add_argument("--memory-length", type=int, help="words of source and target, for --memory [400]")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--step-memory-of", help=argparse.SUPPRESS)
-    return parse(parser)
+    options = parse(parser)
+    fill_mode(options, parser)
+    return options
 
 
 def start(options: Namespace) -> None:
@@ -326,12 +350,8 @@ def main() -> None:
         print(json.dumps(memory_of_training(options)))
     elif options.step_memory_of:
         print(json.dumps(memory_of_step(options)))
-    elif options.sweep:
-        print_sweep(options)
-    elif options.memory:
-        print_memory(options)
     else:
-        print_throughput(options)
+        {"throughput": print_throughput, "sweep": print_sweep, "memory": print_memory}[options.mode](options)
 
 
 if __name__ == "__main__":

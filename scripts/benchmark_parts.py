@@ -173,7 +173,7 @@ class Parts:
 
 def print_parts(compute_dtype: str, options: Namespace) -> None:
     system = benchmark.System(f"{benchmark.OURS} --compute-dtype {compute_dtype}", options)
-    batches = benchmark.choose_batches(system.dataset, options.max_tokens[0], 3)
+    batches = benchmark.choose_batches(system.dataset, options.max_tokens, 3)
     (sample,) = system.collate([batches[len(batches) // 2]])
     step = median_ms(lambda: system.train([sample]), options.repeats)
     parts = Parts(system, sample, compute_dtype)
@@ -222,10 +222,11 @@ def print_ceiling(options: Namespace) -> None:
 
 
 def main() -> None:
-    parser = benchmark.common_parser(__doc__, repeats=15)
+    parser = benchmark.common_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=15, help="measurements that count, after two that do not")
     parser.add_argument("--max-tokens", type=int, default=2500, help="size of the batch")
     options = benchmark.parse(parser)
-    options.device, options.beam, options.max_tokens = "cpu", 1, [options.max_tokens]
+    options.device, options.beam = "cpu", 1
     benchmark.start(options)
     print_ceiling(options)
     for compute_dtype in ("float32", "bfloat16"):

@@ -52,6 +52,10 @@ def test_parts(data):
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--max-tokens", "1000", "-5"], "--max-tokens must be at least 1"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--lengths", "3"], "--lengths goes with --sweep, not with throughput"),
+        (["--sweep", "--batches", "3"], "--batches goes with throughput, not with sweep"),
+        (["--memory", "--repeats", "3"], "--repeats goes with throughput and --sweep, not with memory"),
+        (["--sweep", "--memory"], "not allowed with argument"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(args, message):
