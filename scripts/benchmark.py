@@ -198,7 +198,7 @@ def memory_of_step(options: Namespace) -> dict:
         from s2s_plugin.modules import first_layer
         from s2s_plugin.ops import reference
 
-        first_layer.attention_recurrence = reference.attention_recurrence
+        first_layer.recurrence = reference.recurrence
     forget_peak(options.device)
     before = present_mib(options.device)
     system.train([random_sample(system.task.target_dictionary, options.memory_sentences, options.memory_length)])

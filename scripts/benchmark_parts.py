@@ -115,14 +115,12 @@ class Parts:
         ), shapes * self.directions
 
     def attending_layer(self):
-        from s2s_plugin.modules.encoder import EncoderState
-
         layer = self.model.decoder.decoder.first_layer
         mask = self.source.eq(self.system.task.source_dictionary.pad())
-        state = EncoderState(self.leaf(*self.source.shape, self.memory_size), mask, None)
+        memory = self.leaf(*self.source.shape, self.memory_size)
 
         def attend(x, hidden, cell):
-            out = layer(x, state, layer.project_keys(state.memory), hidden, cell)
+            out = layer(x, layer.attention(memory, mask), hidden, cell)
             return out.output, *out.context
 
         inputs = self.leaf(self.steps, self.batch, self.embed), *(self.leaf(self.batch, self.size) for _ in range(2))

@@ -3,13 +3,12 @@
 from contextlib import nullcontext
 from dataclasses import fields
 
-from fairseq import utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from omegaconf import DictConfig, open_dict
 
-from ..modules.decoder import RNNDecoder
-from ..modules.encoder import RNNEncoder
 from ..modules.precision import check_compute_dtype
+from .build import build_decoder, build_encoder, output_size
+from .check import check_options, check_sharing, cutoffs, first
 from .config import AttnRNNS2SConfig
 from .decoder import AttnRNNDecoder
 from .embedding import build_embedding
@@ -31,69 +30,33 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         _fill_defaults(cfg)
         if task.source_dictionary is None or task.target_dictionary is None:
             raise ValueError("attn_rnn_s2s needs a source and a target dictionary: use --task attn_translation")
-        compute_dtype = str(cfg.compute_dtype)
-        check_compute_dtype(compute_dtype)
-        has_attention = _attention_switch(cfg.decoder_attention)
-        if not has_attention and (cfg.attn_dim is not None or str(cfg.attn_mode) != "recurrent"):
-            raise ValueError("--attn-dim and --attn-mode mean nothing with --decoder-attention 0")
-        decoder_size = _first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
-        out_embed_dim = _first(cfg.decoder_out_embed_dim, cfg.decoder_embed_dim)
-        _check_sharing(cfg, out_embed_dim, task)
-        cutoffs = _cutoffs(cfg)
-
-        encoder_embed = build_embedding(
-            task.source_dictionary, cfg.encoder_embed_dim, cfg.encoder_embed_path, "--encoder-embed-dim"
-        )
-        if cfg.share_all_embeddings:
-            decoder_embed = encoder_embed
-        else:
-            decoder_embed = build_embedding(
-                task.target_dictionary, cfg.decoder_embed_dim, cfg.decoder_embed_path, "--decoder-embed-dim"
-            )
-        if cfg.encoder_freeze_embed:
-            encoder_embed.weight.requires_grad_(False)
-        if cfg.decoder_freeze_embed:
-            decoder_embed.weight.requires_grad_(False)
-
-        encoder = RNNEncoder(
-            cell=str(cfg.encoder_cell),
-            input_size=cfg.encoder_embed_dim,
-            hidden_size=_first(cfg.encoder_hidden_size, cfg.encoder_embed_dim),
-            num_layers=cfg.encoder_layers,
-            bidirectional=cfg.encoder_bidirectional,
-            dropout=_first(cfg.encoder_dropout_out, cfg.dropout),
-        )
-        dropout_out = _first(cfg.decoder_dropout_out, cfg.dropout)
-        decoder = RNNDecoder(
-            cell=str(cfg.decoder_cell),
-            embed_dim=cfg.decoder_embed_dim,
-            hidden_size=decoder_size,
-            num_layers=cfg.decoder_layers,
-            memory_size=encoder.output_size,
-            output_size=out_embed_dim,
-            attention=str(cfg.attn_mode) if has_attention else "none",
-            attn_dim=_first(cfg.attn_dim, decoder_size),
-            bridge=str(cfg.decoder_bridge),
-            dropout=dropout_out,
-        )
+        check_compute_dtype(str(cfg.compute_dtype))
+        check_options(cfg)
+        check_sharing(cfg, task)
+        encoder_embed, decoder_embed = _build_embeddings(cfg, task)
+        encoder = build_encoder(cfg)
         return cls(
             AttnRNNEncoder(
                 task.source_dictionary,
                 encoder_embed,
                 encoder,
-                dropout_in=_first(cfg.encoder_dropout_in, cfg.dropout),
-                compute_dtype=compute_dtype,
+                dropout_in=first(cfg.encoder_dropout_in, cfg.dropout),
+                word_dropout=cfg.encoder_word_dropout,
+                is_variational=cfg.variational_dropout,
+                compute_dtype=str(cfg.compute_dtype),
             ),
             AttnRNNDecoder(
                 task.target_dictionary,
                 decoder_embed,
-                decoder,
-                output_size=out_embed_dim,
-                dropout_in=_first(cfg.decoder_dropout_in, cfg.dropout),
-                dropout_out=dropout_out,
+                build_decoder(cfg, encoder.output_size),
+                output_size=output_size(cfg),
+                dropout_in=first(cfg.decoder_dropout_in, cfg.dropout),
+                word_dropout=cfg.decoder_word_dropout,
+                is_variational=cfg.variational_dropout,
+                dropout_out=first(cfg.decoder_dropout_out, cfg.dropout),
                 share_input_output_embed=cfg.share_decoder_input_output_embed or cfg.share_all_embeddings,
-                adaptive_softmax_cutoff=cutoffs,
-                compute_dtype=compute_dtype,
+                adaptive_softmax_cutoff=cutoffs(cfg),
+                compute_dtype=str(cfg.compute_dtype),
             ),
         )
 
@@ -126,27 +89,21 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
 
-def _first(*values):
-    """The first value that is set."""
-    return next(value for value in values if value is not None)
-
-
-def _cutoffs(cfg) -> list[int] | None:
-    """Cutoffs of the adaptive softmax, or None. Raises ValueError for a criterion that cannot use them."""
-    if not cfg.adaptive_softmax_cutoff:
-        return None
-    criterion = str(cfg.criterion)
-    if criterion != "adaptive_loss" and not criterion.startswith("${"):  # not filled in where no command was given
-        raise ValueError(f"--adaptive-softmax-cutoff goes with --criterion adaptive_loss, not {criterion}")
-    return utils.eval_str_list(cfg.adaptive_softmax_cutoff, type=int)
-
-
-def _attention_switch(value) -> bool:
-    """fairseq's `lstm` takes --decoder-attention as a word for a bool."""
-    words = {"1": True, "true": True, "0": False, "false": False}
-    if str(value).lower() not in words:
-        raise ValueError(f"--decoder-attention {value}: choose from {', '.join(words)}")
-    return words[str(value).lower()]
+def _build_embeddings(cfg, task):
+    """Those of encoder and decoder, which may be one."""
+    encoder_embed = build_embedding(
+        task.source_dictionary, cfg.encoder_embed_dim, cfg.encoder_embed_path, "--encoder-embed-dim"
+    )
+    decoder_embed = encoder_embed
+    if not cfg.share_all_embeddings:
+        decoder_embed = build_embedding(
+            task.target_dictionary, cfg.decoder_embed_dim, cfg.decoder_embed_path, "--decoder-embed-dim"
+        )
+    if cfg.encoder_freeze_embed:
+        encoder_embed.weight.requires_grad_(False)
+    if cfg.decoder_freeze_embed:
+        decoder_embed.weight.requires_grad_(False)
+    return encoder_embed, decoder_embed
 
 
 def _fill_defaults(cfg) -> None:
@@ -157,32 +114,6 @@ def _fill_defaults(cfg) -> None:
         for entry in fields(AttnRNNS2SConfig):
             if not entry.name.startswith("_") and not hasattr(cfg, entry.name):
                 setattr(cfg, entry.name, getattr(defaults, entry.name))
-
-
-def _check_sharing(cfg, out_embed_dim: int, task) -> None:
-    """Raises ValueError where embeddings that are to be one do not fit each other."""
-    shares_output = cfg.share_decoder_input_output_embed or cfg.share_all_embeddings
-    if cfg.share_all_embeddings:
-        if task.source_dictionary != task.target_dictionary:
-            raise ValueError(
-                "--share-all-embeddings needs a joint dictionary, but source and target differ: "
-                "preprocess with fairseq-preprocess --joined-dictionary"
-            )
-        if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
-            raise ValueError(
-                f"--share-all-embeddings needs --encoder-embed-dim ({cfg.encoder_embed_dim}) equal to "
-                f"--decoder-embed-dim ({cfg.decoder_embed_dim})"
-            )
-        if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
-            raise ValueError(
-                f"--share-all-embeddings needs --decoder-embed-path ({cfg.decoder_embed_path}) equal to "
-                f"--encoder-embed-path ({cfg.encoder_embed_path})"
-            )
-    if shares_output and cfg.decoder_embed_dim != out_embed_dim:
-        raise ValueError(
-            f"a shared output embedding needs --decoder-embed-dim ({cfg.decoder_embed_dim}) equal to "
-            f"--decoder-out-embed-dim ({out_embed_dim})"
-        )
 
 
 def _register_preset(name: str, differences: dict) -> None:

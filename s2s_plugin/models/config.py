@@ -6,17 +6,35 @@ from typing import Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
+from ..modules.attention import ENERGIES
 from ..modules.bridge import BRIDGES
+from ..modules.cells import HIDDEN_INITS
 from ..modules.first_layer import FIRST_LAYERS
 from ..modules.precision import COMPUTE_DTYPES
+from ..modules.readout import READOUTS
 from ..ops.reference import GATES
 
 CELLS = ChoiceEnum(list(GATES))
+CONTEXTS = ("all", "first")
 
 
 @dataclass
 class AttnRNNS2SConfig(FairseqDataclass):
     dropout: float = field(default=0.1, metadata={"help": "dropout where no more special option says otherwise"})
+
+    variational_dropout: bool = field(
+        default=False,
+        metadata={
+            "help": "dropout on embeddings, layers and readout drops the same units at every position of a sentence "
+            "(Gal and Ghahramani 2016)"
+        },
+    )
+    hidden_init: ChoiceEnum(list(HIDDEN_INITS)) = field(
+        default="uniform", metadata={"help": "how the matrices between the states of recurrent layers start"}
+    )
+    forget_gate_bias: float = field(
+        default=0.0, metadata={"help": "added to the bias of the forget gates of LSTMs at the start; 1 is usual"}
+    )
 
     compute_dtype: ChoiceEnum(list(COMPUTE_DTYPES)) = field(
         default="float32",
@@ -38,11 +56,28 @@ class AttnRNNS2SConfig(FairseqDataclass):
     )
     encoder_layers: int = field(default=1, metadata={"help": "number of encoder layers"})
     encoder_bidirectional: bool = field(default=False, metadata={"help": "read the source in both directions"})
+    encoder_layer_norm: bool = field(
+        default=False, metadata={"help": "layer normalisation inside the encoder's cells (Ba et al. 2016)"}
+    )
+    encoder_residual: bool = field(
+        default=False, metadata={"help": "add the input of every encoder layer above the first to its output"}
+    )
+    encoder_transition_depth: int = field(
+        default=1, metadata={"help": "cells of a step of the encoder; those after the first read no word"}
+    )
     encoder_dropout_in: Optional[float] = field(
         default=None, metadata={"help": "dropout on the source embeddings (default: --dropout)"}
     )
     encoder_dropout_out: Optional[float] = field(
         default=None, metadata={"help": "dropout on the output of every encoder layer (default: --dropout)"}
+    )
+
+    encoder_dropout_hidden: float = field(
+        default=0.0,
+        metadata={"help": "dropout on the encoder's state before its matrix, one mask for all steps of a sentence"},
+    )
+    encoder_word_dropout: float = field(
+        default=0.0, metadata={"help": "share of the source words whose embeddings are left out in training"}
     )
 
     decoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the decoder"})
@@ -59,16 +94,44 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default="last",
         metadata={"help": "the decoder starts from zeros, from the encoder's last states, or from the memory's mean"},
     )
+    decoder_layer_norm: bool = field(
+        default=False, metadata={"help": "layer normalisation inside the decoder's cells (Ba et al. 2016)"}
+    )
+    decoder_residual: bool = field(
+        default=False, metadata={"help": "add the state below to the output of every decoder layer above the first"}
+    )
+    decoder_transition_depth: int = field(
+        default=1,
+        metadata={
+            "help": "cells of a step of the decoder; those after the first read no word; attn-mode conditional adds one"
+        },
+    )
     decoder_attention: str = field(default="1", metadata={"help": "'0' for a decoder without attention"})
     attn_mode: ChoiceEnum([kind for kind in FIRST_LAYERS if kind != "none"]) = field(
         default="recurrent",
         metadata={
-            "help": "recurrent: the context of each step is part of the next state; parallel: the first layer reads "
-            "words alone and all contexts are read at once, which is faster"
+            "help": "recurrent: the previous state asks, the context is part of the next state (Bahdanau et al. 2015); "
+            "conditional: a first cell of the present step asks and a second one reads (Nematus); parallel: the first "
+            "layer reads words alone and all contexts are read at once, which is faster (after GNMT)"
         },
     )
     attn_dim: Optional[int] = field(
         default=None, metadata={"help": "width of the attention's energies (default: --decoder-hidden-size)"}
+    )
+    attn_energy: ChoiceEnum(list(ENERGIES)) = field(
+        default="additive",
+        metadata={"help": "additive, or normed: its vector v has a length of its own (tensorflow/nmt, GNMT)"},
+    )
+    attn_heads: int = field(
+        default=1, metadata={"help": "heads of the attention, which share --attn-dim and the memory's width (RNMT+)"}
+    )
+    attn_dropout: float = field(default=0.0, metadata={"help": "dropout on the weights that make the context"})
+    decoder_context: ChoiceEnum(list(CONTEXTS)) = field(
+        default="all",
+        metadata={"help": "layers that read the context: all (GNMT), or the first alone; the readout always does"},
+    )
+    decoder_readout: ChoiceEnum(list(READOUTS)) = field(
+        default="tanh", metadata={"help": "what makes features of state, context and word"}
     )
     decoder_out_embed_dim: Optional[int] = field(
         default=None, metadata={"help": "width of the readout, before the vocabulary (default: --decoder-embed-dim)"}
@@ -77,7 +140,17 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default=None, metadata={"help": "dropout on the target embeddings (default: --dropout)"}
     )
     decoder_dropout_out: Optional[float] = field(
-        default=None, metadata={"help": "dropout on decoder layers and readout (default: --dropout)"}
+        default=None, metadata={"help": "dropout on the output of every decoder layer (default: --dropout)"}
+    )
+    decoder_dropout_readout: Optional[float] = field(
+        default=None, metadata={"help": "dropout on the readout (default: --decoder-dropout-out)"}
+    )
+    decoder_dropout_hidden: float = field(
+        default=0.0,
+        metadata={"help": "dropout on the decoder's state before its matrix, one mask for all steps of a sentence"},
+    )
+    decoder_word_dropout: float = field(
+        default=0.0, metadata={"help": "share of the previous target words whose embeddings are left out in training"}
     )
 
     share_decoder_input_output_embed: bool = field(

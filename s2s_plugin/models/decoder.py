@@ -23,7 +23,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         embed_tokens: (V, E).
         decoder: takes E, gives D.
         output_size: D.
-        dropout_in: on the embeddings.   dropout_out: inside an adaptive softmax.
+        dropout_in: on the embeddings.   word_dropout: of whole embeddings.   is_variational: the first drops the same
+            units at every position of a sentence.   dropout_out: inside an adaptive softmax.
         share_input_output_embed: project with the embedding, without bias.
         compute_dtype: `float32` or `bfloat16`, for the matrix products.
         adaptive_softmax_cutoff: cutoffs of an adaptive softmax (Grave et al. 2017), or None for the full one.
@@ -37,6 +38,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         *,
         output_size: int,
         dropout_in: float,
+        word_dropout: float,
+        is_variational: bool,
         dropout_out: float,
         share_input_output_embed: bool,
         adaptive_softmax_cutoff: list[int] | None,
@@ -45,7 +48,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.decoder = decoder
-        self.dropout_in = Dropout(dropout_in)
+        self.dropout_in = Dropout(dropout_in, shared_dim=1 if is_variational else None)
+        self.word_dropout = Dropout(word_dropout, shared_dim=2)
         self.compute_dtype = compute_dtype
         self.cache = WeightCache()
         self.adaptive_softmax = self.output_projection = None
@@ -81,7 +85,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
                 prev_output_tokens = prev_output_tokens[:, -1:]
         with compute_in(self.compute_dtype, prev_output_tokens.device):
             state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
-            x = self.dropout_in(self.embed_tokens(prev_output_tokens))
+            x = self.dropout_in(self.word_dropout(self.embed_tokens(prev_output_tokens)))
             out = self.decoder(x, encoder_out.state, state)
             y = out.features if features_only else self.output_layer(out.features)
         if incremental_state is not None:
@@ -115,10 +119,17 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         moved = {name: past[name].index_select(1, new_order) for name in ("hidden", "cell") if past[name] is not None}
         past = dict(past, **moved)
         if not same_rows(past["rows"], new_order):
-            for name in ("keys", "rows"):
+            for name in ("keys", "values", "rows"):
                 if past[name] is not None:
                     past[name] = past[name].index_select(0, new_order)
         self.set_incremental_state(incremental_state, STATE, past)
+
+    def upgrade_state_dict_named(self, state_dict, name: str):
+        """Checkpoints of version 0.1 know one cell a step, whose matrix had another name."""
+        former, present = f"{name}.decoder.first_layer.hidden_proj.", f"{name}.decoder.first_layer.cells.0.hidden_proj."
+        for key in [key for key in state_dict if key.startswith(former)]:
+            state_dict[present + key.removeprefix(former)] = state_dict.pop(key)
+        return state_dict
 
     def max_positions(self) -> int:
         return MAX_POSITIONS

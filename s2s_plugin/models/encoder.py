@@ -45,7 +45,8 @@ class AttnRNNEncoder(FairseqEncoder):
         dictionary: of the source.
         embed_tokens: (V, E).
         encoder: takes E.
-        dropout_in: on the embeddings.
+        dropout_in: on the embeddings.   word_dropout: of whole embeddings.   is_variational: the first drops the same
+            units at every position of a sentence.
         compute_dtype: `float32` or `bfloat16`, for the matrix products.
     """
 
@@ -56,19 +57,23 @@ class AttnRNNEncoder(FairseqEncoder):
         encoder: RNNEncoder,
         *,
         dropout_in: float,
+        word_dropout: float,
+        is_variational: bool,
         compute_dtype: str,
     ):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
         self.encoder = encoder
-        self.dropout_in = Dropout(dropout_in)
+        self.dropout_in = Dropout(dropout_in, shared_dim=1 if is_variational else None)
+        self.word_dropout = Dropout(word_dropout, shared_dim=2)
         self.compute_dtype = compute_dtype
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:
         """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed."""
         padding_mask = src_tokens.eq(self.dictionary.pad())
         with compute_in(self.compute_dtype, src_tokens.device):
-            state = self.encoder(self.dropout_in(self.embed_tokens(src_tokens)), padding_mask)
+            x = self.dropout_in(self.word_dropout(self.embed_tokens(src_tokens)))
+            state = self.encoder(x, padding_mask)
         return EncoderOut(state, torch.arange(src_tokens.size(0), device=src_tokens.device))
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:

@@ -5,12 +5,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ops.reference import Source
 from .bridge import Bridge
-from .cells import build_rnn, check_sizes, run_rnn
 from .dropout import Dropout
 from .encoder import EncoderState
-from .first_layer import FIRST_LAYERS, check_first_layer
 from .readout import Readout
+from .rnn import run_rnn
+
+TIME = 0
+"""Inside the decoder time comes first."""
 
 
 class DecoderState(NamedTuple):
@@ -20,11 +23,13 @@ class DecoderState(NamedTuple):
         hidden: (L, B, H).
         cell: (L, B, H) for an LSTM, else None.
         keys: (B, S, A), the memory projected once a sentence; None without attention.
+        values: (B, S, M), what is read; None where that is the memory itself, or without attention.
     """
 
     hidden: Tensor
     cell: Tensor | None
     keys: Tensor | None
+    values: Tensor | None
 
 
 class DecoderOutput(NamedTuple):
@@ -44,61 +49,54 @@ class DecoderOutput(NamedTuple):
 class RNNDecoder(nn.Module):
     """Decoder of Bahdanau, Cho and Bengio (2015, A.2.2), with layers above the first one as in GNMT (Wu et al. 2016).
 
-    The first layer gives a state and a context for every step: see `first_layer.py`. Each layer above reads
-    [hidden; context] of its step. Without attention there is no context.
+    The first layer gives a state and a context for every step: see `first_layer.py`. Each layer above reads the state
+    below and, if `feeds_context`, the context of its step. Without attention there is no context.
 
     Args:
-        cell: `tanh`, `gru` or `lstm`.
-        attention: `recurrent`, `parallel` or `none`, of `FIRST_LAYERS`.
-        embed_dim: E.   hidden_size: H.   num_layers: L.   memory_size: M.   output_size: D.   attn_dim: A.
-        bridge: `zero`, `last` or `mean`.
-        dropout: on the output of every layer and on the features.
+        bridge: makes the first state of all L layers.
+        first_layer: of `FIRST_LAYERS`.
+        upper_layers: L - 1 layers of `build_rnn`.
+        readout: reads the state of the top layer, the context and the word.
+        dropout: on the output of every layer.   readout_dropout: on the features.   is_variational: both drop the same
+            units at every step of a sentence.
+        residual: what a layer above the first reads of the state below is added to what it gives (He et al. 2016).
+        feeds_context: the layers above the first read the context.
 
     Raises:
-        ValueError: unknown name, size below 1, dropout outside [0, 1), or neither attention nor a bridge.
+        ValueError: dropout outside [0, 1), neither attention nor a bridge, or residual with nothing to add to.
     """
 
     def __init__(
         self,
         *,
-        cell: str,
-        attention: str,
-        embed_dim: int,
-        hidden_size: int,
-        num_layers: int,
-        memory_size: int,
-        output_size: int,
-        attn_dim: int,
-        bridge: str,
+        bridge: Bridge,
+        first_layer: nn.Module,
+        upper_layers: list[nn.Module],
+        readout: Readout,
         dropout: float,
+        readout_dropout: float,
+        is_variational: bool = False,
+        residual: bool = False,
+        feeds_context: bool = True,
     ):
         super().__init__()
-        check_sizes(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, memory_size=memory_size)
-        check_first_layer(attention)
-        if attention == "none" and bridge == "zero":
+        if first_layer.context_size == 0 and bridge.kind == "zero":
             raise ValueError("a decoder without attention and with the bridge 'zero' sees nothing of the source")
-        self.has_cell = cell == "lstm"
-        self.bridge = Bridge(
-            kind=bridge,
-            memory_size=memory_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            has_cell=self.has_cell,
-        )
-        self.first_layer = FIRST_LAYERS[attention](
-            cell=cell, input_size=embed_dim, hidden_size=hidden_size, memory_size=memory_size, attn_dim=attn_dim
-        )
-        context_size = self.first_layer.context_size
-        self.upper_layers = nn.ModuleList(
-            build_rnn(cell, hidden_size + context_size, hidden_size) for _ in range(num_layers - 1)
-        )
-        self.dropout = Dropout(dropout)
-        self.readout = Readout(input_size=hidden_size + context_size + embed_dim, output_size=output_size)
+        if residual and not upper_layers:
+            raise ValueError("residual connections are between layers, but the decoder has one")
+        self.has_cell, self.residual, self.feeds_context = bridge.has_cell, residual, feeds_context
+        self.bridge, self.first_layer, self.readout = bridge, first_layer, readout
+        self.upper_layers = nn.ModuleList(upper_layers)
+        shared = TIME if is_variational else None
+        self.dropout, self.readout_dropout = Dropout(dropout, shared), Dropout(readout_dropout, shared)
 
     def start(self, encoder: EncoderState) -> DecoderState:
-        """The state before the first word: bridge and projected keys."""
+        """The state before the first word: bridge and projected memory."""
         hidden, cell = self.bridge(encoder)
-        return DecoderState(hidden, cell, self.first_layer.project_keys(encoder.memory))
+        if self.first_layer.attention is None:
+            return DecoderState(hidden, cell, None, None)
+        source = self.first_layer.attention(encoder.memory, encoder.padding_mask)
+        return DecoderState(hidden, cell, source.keys, None if source.memory is encoder.memory else source.memory)
 
     def forward(self, x: Tensor, encoder: EncoderState, state: DecoderState) -> DecoderOutput:
         """Runs T steps from `state`: all of a target while training, one at a time in a beam search.
@@ -110,12 +108,17 @@ class RNNDecoder(nn.Module):
         """
         x = x.transpose(0, 1)
         starts = list(zip(state.hidden, state.cell if self.has_cell else [None] * len(state.hidden), strict=True))
-        first = self.first_layer(x, encoder, state.keys, *starts[0])
+        values = encoder.memory if state.values is None else state.values
+        source = None if state.keys is None else Source(values, state.keys, encoder.padding_mask)
+        first = self.first_layer(x, source, *starts[0])
         y, context, ends = first.output, first.context, [(first.hidden, first.cell)]
         for layer, start in zip(self.upper_layers, starts[1:], strict=True):
-            y, end = run_rnn(layer, torch.cat([self.dropout(y), *context], dim=2), *start)
+            below = self.dropout(y)
+            y, end = run_rnn(layer, torch.cat([below, *(context if self.feeds_context else [])], dim=2), *start)
+            if self.residual:
+                y = y + below
             ends.append(end)
-        features = self.dropout(self.readout(self.dropout(y), *context, x)).transpose(0, 1)
+        features = self.readout_dropout(self.readout(self.dropout(y), *context, x)).transpose(0, 1)
         hiddens, cells = zip(*ends, strict=True)
-        state = DecoderState(torch.stack(hiddens), torch.stack(cells) if self.has_cell else None, state.keys)
+        state = state._replace(hidden=torch.stack(hiddens), cell=torch.stack(cells) if self.has_cell else None)
         return DecoderOutput(features, first.attn, state)

@@ -1,15 +1,18 @@
-"""The decoder's first layer, which reads the previous words and the memory: three kinds with one contract."""
+"""The decoder's first layer, which reads the previous words and the memory: four kinds with one contract."""
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..ops.parallel_attention import parallel_attention
-from ..ops.recurrence import attention_recurrence, attention_steps, prepare_weights
+from ..ops.recurrence import recurrence
+from ..ops.reference import Read, Source
+from ..ops.steps import prepare_weights, recurrence_steps
 from .attention import AdditiveAttention
-from .cells import build_rnn, gate_width, init_uniform, run_rnn
-from .encoder import EncoderState
+from .cells import CellKind, InputProjection, check_kind, gate_width, init_uniform
 from .linear import Linear, WeightCache
+from .rnn import build_cells, build_rnn, draw_hidden_keep, run_rnn
 
 
 class FirstLayerOutput(NamedTuple):
@@ -30,42 +33,56 @@ class FirstLayerOutput(NamedTuple):
 
 
 class RecurrentAttentionLayer(nn.Module):
-    """The context is part of the recurrence: every step asks with its previous state and reads the answer.
+    """The context is part of the recurrence; the equations are those of `ops.reference.recurrence`.
 
-    Bahdanau, Cho and Bengio 2015, A.1.2; the equations are those of `ops.reference.attention_recurrence`.
+    A step has `kind.transitions` cells. In the first, which reads the word, the previous state asks and the answer is
+    read (Bahdanau, Cho and Bengio 2015, A.1.2).
 
     Args:
-        cell: `tanh`, `gru` or `lstm`.
-        input_size: E.   hidden_size: H.   memory_size: M.   attn_dim: A.
+        kind: what cells they are.   input_size: E.   hidden_size: H.   memory_size: M.
+        attention: projects keys and queries.
     """
 
-    def __init__(self, *, cell: str, input_size: int, hidden_size: int, memory_size: int, attn_dim: int):
+    read_at = 0
+
+    def __init__(
+        self, *, kind: CellKind, input_size: int, hidden_size: int, memory_size: int, attention: AdditiveAttention
+    ):
         super().__init__()
-        self.cell, self.context_size = cell, memory_size
-        width = gate_width(cell, hidden_size)
-        self.attention = AdditiveAttention(query_size=hidden_size, memory_size=memory_size, attn_dim=attn_dim)
-        self.input_proj = init_uniform(Linear(input_size, width))
+        check_kind(kind)
+        self.kind, self.context_size = kind, memory_size
+        width = gate_width(kind, hidden_size)
+        self.attention = attention
+        self.input_proj = InputProjection(kind=kind, input_size=input_size, hidden_size=hidden_size)
         self.context_proj = init_uniform(Linear(memory_size, width, bias=False))
-        self.hidden_proj = init_uniform(Linear(hidden_size, width))
+        self.context_gain = nn.Parameter(torch.ones(width)) if kind.layer_norm else None
+        self.cells = build_cells(kind, hidden_size, self.read_at + kind.transitions)
         self.cache = WeightCache()
 
-    def project_keys(self, memory: Tensor) -> Tensor:
-        """Args: memory (B, S, M). Returns keys (B, S, A)."""
-        return self.attention(memory)
-
-    def forward(self, x: Tensor, encoder: EncoderState, keys: Tensor, hidden: Tensor, cell: Tensor | None):
-        """Args: x (T, B, E), keys (B, S, A), hidden and cell (B, H). Returns a FirstLayerOutput."""
-        weights = (
-            self.attention.query_weight, self.attention.v,
-            self.context_proj.weight, self.hidden_proj.weight, self.hidden_proj.bias,
-        )  # fmt: skip
-        state = self.input_proj(x), encoder.memory, keys, encoder.padding_mask, hidden, cell
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
+        x_preact, cells = self.input_proj(x), [cell.weights() for cell in self.cells]
+        read = Read(self.attention.query_weight, self.attention.v, self.context_proj.weight, self.context_gain)
+        options = {"read_at": self.read_at, "heads": self.attention.heads}
         if self.cache.keeps():
-            ready = self.cache(lambda: prepare_weights(*weights), *weights)
-            out = attention_steps(*state, ready, self.cell)
+            weights = self.cache(lambda: prepare_weights(cells, read, self.read_at), *self.parameters())
+            out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name, source, **options)
         else:
-            out = attention_recurrence(*state, *weights, self.cell)
+            out = recurrence(
+                x_preact, hidden, cell, cells, self.kind.name, read, source, **options,
+                hidden_keep=draw_hidden_keep(self, self.kind, len(cells), hidden),
+                attn_keep=self.attention.draw_keep(len(x), source),
+            )  # fmt: skip
         return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell)
+
+
+class ConditionalAttentionLayer(RecurrentAttentionLayer):
+    """A first cell reads the word, its state asks, a second cell reads the answer: the conditional GRU of Nematus.
+
+    Sennrich et al. 2017, sec. 2.1, eq. 2 to 4, for every kind of cell; `kind.transitions` cells follow the first one.
+    """
+
+    read_at = 1
 
 
 class ParallelAttentionLayer(nn.Module):
@@ -77,22 +94,21 @@ class ParallelAttentionLayer(nn.Module):
     Args: as in `RecurrentAttentionLayer`.
     """
 
-    def __init__(self, *, cell: str, input_size: int, hidden_size: int, memory_size: int, attn_dim: int):
+    def __init__(
+        self, *, kind: CellKind, input_size: int, hidden_size: int, memory_size: int, attention: AdditiveAttention
+    ):
         super().__init__()
         self.context_size = memory_size
-        self.attention = AdditiveAttention(query_size=hidden_size, memory_size=memory_size, attn_dim=attn_dim)
-        self.rnn = build_rnn(cell, input_size, hidden_size)
+        self.attention = attention
+        self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def project_keys(self, memory: Tensor) -> Tensor:
-        """Args: memory (B, S, M). Returns keys (B, S, A)."""
-        return self.attention(memory)
-
-    def forward(self, x: Tensor, encoder: EncoderState, keys: Tensor, hidden: Tensor, cell: Tensor | None):
-        """Args: x (T, B, E), keys (B, S, A), hidden and cell (B, H). Returns a FirstLayerOutput."""
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
         y, last = run_rnn(self.rnn, x, hidden, cell)
         context, attn = parallel_attention(
-            self.attention.query_proj(y), keys, encoder.memory, self.attention.v, encoder.padding_mask
-        )
+            self.attention.query_proj(y), source.keys, source.memory, self.attention.v, source.padding_mask,
+            self.attention.heads, self.attention.draw_keep(len(x), source),
+        )  # fmt: skip
         return FirstLayerOutput(y, [context], attn.transpose(0, 1), *last)
 
 
@@ -102,23 +118,24 @@ class PlainLayer(nn.Module):
     Args: as in `RecurrentAttentionLayer`; the last two are not needed.
     """
 
-    context_size = 0
+    context_size, attention = 0, None
 
-    def __init__(self, *, cell: str, input_size: int, hidden_size: int, memory_size: int, attn_dim: int):
+    def __init__(self, *, kind: CellKind, input_size: int, hidden_size: int, memory_size: int, attention: None):
         super().__init__()
-        self.rnn = build_rnn(cell, input_size, hidden_size)
+        self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def project_keys(self, memory: Tensor) -> None:
-        """There are no keys."""
-        return None
-
-    def forward(self, x: Tensor, encoder: EncoderState, keys: None, hidden: Tensor, cell: Tensor | None):
+    def forward(self, x: Tensor, source: None, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), hidden and cell (B, H). Returns a FirstLayerOutput."""
         y, last = run_rnn(self.rnn, x, hidden, cell)
         return FirstLayerOutput(y, [], None, *last)
 
 
-FIRST_LAYERS = {"recurrent": RecurrentAttentionLayer, "parallel": ParallelAttentionLayer, "none": PlainLayer}
+FIRST_LAYERS = {
+    "recurrent": RecurrentAttentionLayer,
+    "conditional": ConditionalAttentionLayer,
+    "parallel": ParallelAttentionLayer,
+    "none": PlainLayer,
+}
 
 
 def check_first_layer(attention: str) -> None:

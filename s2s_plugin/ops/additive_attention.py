@@ -10,6 +10,7 @@ from torch import Tensor
 from . import devices
 from .activations import sigmoid_backward, tanh_backward
 from .products import linear
+from .reference import check_heads
 
 CPU_BLOCK = 2**19
 """Numbers in a block of activations on a CPU: it stays in the cores' own caches from pass to pass."""
@@ -29,16 +30,19 @@ def cast_for_reading(*tensors: Tensor) -> list[Tensor]:
 class AdditiveEnergy:
     """energy = v . tanh(query + key), and its gradients, with the constants moved out of the loop over (b, s, a).
 
-    On CPUs tanh(x) is taken as 2 sigmoid(2x) - 1, since torch's sigmoid is the faster one. What is called activation
-    here is the sigmoid there, and the energies lack the same number each, which no softmax sees.
+    Each of N heads has a share of the A columns. On CPUs tanh(x) is taken as 2 sigmoid(2x) - 1, since torch's sigmoid
+    is the faster one. What is called activation here is the sigmoid there, and the energies of a head lack the same
+    number each, which no softmax sees.
 
     Args:
-        v: (A,).
+        v: (A,).   heads: N.
     """
 
-    def __init__(self, v: Tensor):
-        self.by_sigmoid = devices.on_cpu(v)
-        self.row = (v * 2 if self.by_sigmoid else v).unsqueeze(0)
+    def __init__(self, v: Tensor, heads: int):
+        self.by_sigmoid, self.heads = devices.on_cpu(v), heads
+        row = v * 2 if self.by_sigmoid else v
+        # (N, A), each head's share of the row in a row of its own.
+        self.rows = row.unsqueeze(0) if heads == 1 else torch.block_diag(*row.view(heads, -1))
         # sigmoid' = y (1 - y), and 2 for the factor before the sigmoid and 2 for that of its argument.
         self.slope = v * 4 if self.by_sigmoid else v
 
@@ -49,20 +53,25 @@ class AdditiveEnergy:
         return torch.add(query, keys, out=out).tanh_()
 
     def forward(self, activation: Tensor) -> Tensor:
-        """Args: activation (B, S, A). Returns energies (B, S)."""
-        return linear(activation.view(-1, activation.size(-1)), self.row).view(activation.shape[:-1])
+        """Args: activation (B, S, A). Returns energies (B, N, S)."""
+        batch, source, width = activation.shape
+        return linear(activation.view(-1, width), self.rows).view(batch, source, self.heads).transpose(1, 2)
 
     def backward(self, d_energy: Tensor, activation: Tensor):
-        """Args: d_energy (B, S), whose sum over S is 0 behind a softmax; activation (B, S, A), overwritten.
+        """Args: d_energy (B, N, S), whose sum over S is 0 behind a softmax; activation (B, S, A), overwritten.
 
         Returns:
             d_preact (B, S, A), which `scale` has to complete once it is summed, and d_v (B, A), still to be summed over
             the sentences, for `scale_v`.
         """
         # By sentences, as all passes over the block are shared out: another order would move it from core to core.
-        d_v = torch.bmm(d_energy.unsqueeze(1), activation).squeeze(1)
+        d_v = torch.bmm(d_energy, activation)
+        if self.heads > 1:  # of each head's sum over all columns, its own share
+            d_v = d_v.unflatten(2, (self.heads, -1)).diagonal(dim1=1, dim2=2).transpose(1, 2)
         derivative = sigmoid_backward if self.by_sigmoid else tanh_backward
-        return derivative(d_energy.unsqueeze(-1), activation, grad_input=activation), d_v
+        by_heads = activation.unflatten(2, (self.heads, -1))
+        derivative(d_energy.transpose(1, 2).unsqueeze(-1), by_heads, grad_input=by_heads)
+        return activation, d_v.flatten(1)
 
     def scale(self, d_preact: Tensor) -> Tensor:
         """Multiplies sums of what `backward` gave, (..., A), by the factors that it left out, in place."""
@@ -86,20 +95,48 @@ def softmax_backward(d_attn: Tensor, attn: Tensor, padding_mask: Tensor) -> Tens
     return d_energy.masked_fill_(padding_mask, 0.0)
 
 
+def head_columns(x: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """The columns (..., M / N) of each head, as views."""
+    return x.chunk(heads, dim=-1)
+
+
+def weighted_sum(weights: Tensor, memory: Tensor) -> Tensor:
+    """Contexts: of each head, the sum of its columns of memory by its weights.
+
+    Args:
+        weights: (B, N, R, S), for R queries a sentence.   memory: (B, S, M).
+
+    Returns:
+        (B, R, M).
+    """
+    weights = weights.to(memory.dtype)
+    parts = [torch.bmm(weights[:, n], part) for n, part in enumerate(head_columns(memory, weights.size(1)))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def d_weights_of(d_context: Tensor, memory: Tensor, heads: int) -> Tensor:
+    """d_weights (B, N, R, S) of `weighted_sum`. Args: d_context (B, R, M), memory (B, S, M)."""
+    columns = zip(head_columns(d_context.to(memory.dtype), heads), head_columns(memory, heads), strict=True)
+    # This order of the factors: the other one is a slow loop over sentences on CPUs.
+    parts = [torch.bmm(d_part, part.transpose(1, 2)) for d_part, part in columns]
+    return parts[0].unsqueeze(1) if heads == 1 else torch.stack(parts, dim=1)
+
+
 class AdditiveRead:
     """Reads one memory with one query a sentence and step, and collects its gradients on the way back.
 
     Args:
-        keys: (B, S, A).   memory: (B, S, M).   v: (A,).
+        memory: (B, S, M).   keys: (B, S, A).   v: (A,).
         padding_mask: (B, S) bool, True at padding.
+        heads: N, which share A and M.
     """
 
-    def __init__(self, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
+    def __init__(self, memory: Tensor, keys: Tensor, padding_mask: Tensor, v: Tensor, heads: int):
+        check_heads(heads, attn_dim=v.size(0), memory_size=memory.size(2))
         dtype = read_dtype(keys)
-        self.keys, self.memory, self.padding_mask = keys.to(dtype), memory.to(dtype), padding_mask
-        self.softmax_dtype = torch.promote_types(dtype, torch.float32)
-        self.memory_t = self.memory.transpose(1, 2)
-        self.energy = AdditiveEnergy(v.to(dtype))
+        self.keys, self.memory, self.padding_mask = keys.to(dtype), memory.to(dtype), padding_mask.unsqueeze(1)
+        self.softmax_dtype, self.heads = torch.promote_types(dtype, torch.float32), heads
+        self.energy = AdditiveEnergy(v.to(dtype), heads)
         batch, source, width = keys.shape
         rows = max(1, CPU_BLOCK // (source * width) if devices.on_cpu(keys) else batch)
         self.blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
@@ -110,17 +147,17 @@ class AdditiveRead:
         return self.energy.activate(query[rows].to(scratch.dtype).unsqueeze(1), self.keys[rows], scratch)
 
     def energies(self, query: Tensor) -> Tensor:
-        """Args: query (B, A). Returns energies (B, S), padding included."""
-        energy = self.keys.new_empty(self.padding_mask.shape)
+        """Args: query (B, A). Returns energies (B, N, S), padding included."""
+        energy = self.keys.new_empty(self.keys.size(0), self.heads, self.keys.size(1))
         for rows in self.blocks:
             energy[rows] = self.energy.forward(self._activate(query, rows))
         return energy
 
-    def forward(self, query: Tensor):
-        """Args: query (B, A). Returns context (B, M) and attn (B, S) in float32 or better."""
+    def forward(self, query: Tensor, keep: Tensor | None):
+        """Args: query (B, A), keep (B, N, S) or None. Returns context (B, M) and attn (B, N, S), float32 or better."""
         attn = masked_softmax(self.energies(query), self.padding_mask)
-        context = torch.bmm(attn.to(self.memory.dtype).unsqueeze(1), self.memory).squeeze(1)
-        return context, attn
+        weights = attn if keep is None else attn * keep
+        return weighted_sum(weights.unsqueeze(2), self.memory).squeeze(1), attn
 
     def start_backward(self) -> None:
         """Clears what `energies_backward` collects: sums over all steps, in float32 or better."""
@@ -129,7 +166,7 @@ class AdditiveRead:
         self.d_v = self.keys.new_zeros(self.keys.size(0), self.keys.size(2), dtype=self.softmax_dtype)
 
     def energies_backward(self, query: Tensor, d_energy: Tensor) -> Tensor:
-        """Args: query (B, A), d_energy (B, S) of `softmax_backward`. Returns d_query (B, A)."""
+        """Args: query (B, A), d_energy (B, N, S) of `softmax_backward`. Returns d_query (B, A)."""
         d_energy = d_energy.to(self.keys.dtype)
         d_query = torch.empty_like(query, dtype=self.keys.dtype)
         for rows in self.blocks:
@@ -139,29 +176,30 @@ class AdditiveRead:
             torch.bmm(self.ones[rows], d_preact, out=d_query[rows].unsqueeze(1))  # faster than the sum over s
         return self.energy.scale(d_query)
 
-    def backward(self, query: Tensor, attn: Tensor, d_context: Tensor, d_attn: Tensor) -> Tensor:
+    def backward(self, query: Tensor, attn: Tensor, keep: Tensor | None, d_context: Tensor, d_attn: Tensor) -> Tensor:
         """Backward of one step.
 
         Args:
-            query: (B, A).   attn: (B, S), what `forward` gave for it.
-            d_context: (B, M).   d_attn: (B, S), gradient that reaches the weights from outside.
+            query: (B, A).   attn: (B, N, S), what `forward` gave for it.   keep: (B, N, S) or None, as there.
+            d_context: (B, M).   d_attn: (B, S), gradient that reaches the mean of the heads' weights from outside.
 
         Returns:
             d_query, (B, A).
         """
-        # This order of the factors: the other one is a slow loop over sentences on CPUs.
-        d_attn = d_attn + torch.bmm(d_context.to(self.memory.dtype).unsqueeze(1), self.memory_t).squeeze(1)
+        d_weights = d_weights_of(d_context.unsqueeze(1), self.memory, self.heads).squeeze(2)
+        if keep is not None:
+            d_weights = d_weights * keep
+        d_attn = d_weights + (d_attn / self.heads).unsqueeze(1)
         return self.energies_backward(query, softmax_backward(d_attn, attn, self.padding_mask))
 
-    def finish(self, attn: Tensor, d_context: Tensor):
+    def finish(self, weights: Tensor, d_context: Tensor):
         """Gradients of the whole sequence.
 
         Args:
-            attn: (T, B, S).   d_context: (T, B, M).
+            weights: (B, N, T, S), the attention weights times their `keep`.   d_context: (B, T, M).
 
         Returns:
             d_keys (B, S, A), d_memory (B, S, M), d_v (A,).
         """
-        d_context = d_context.to(self.memory.dtype)
-        d_memory = torch.bmm(attn.permute(1, 2, 0).to(d_context.dtype), d_context.transpose(0, 1))
+        d_memory = weighted_sum(weights.transpose(2, 3), d_context.to(self.memory.dtype))
         return self.energy.scale(self.d_keys), d_memory, self.energy.scale_v(self.d_v)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import activations, devices
 from .activations import sigmoid_backward, tanh, tanh_
+from .layer_norm import LayerNorm
 
 
 class CellGrad(NamedTuple):
@@ -28,19 +29,21 @@ class CellGrad(NamedTuple):
     d_cell: Tensor | None
 
 
-def tanh_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor | None):
+def tanh_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor | None, norm: None = None):
     """Elman cell: h = tanh(preact). Returns hidden, cell (None) and the saved gates (B, H)."""
     gates = tanh_(preact)
     return gates, None, gates
 
 
-def tanh_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+def tanh_backward(
+    d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell, norm: None = None
+) -> CellGrad:
     """d_preact = (1 - h^2) d_h."""
     d_preact = torch.ops.aten.tanh_backward(d_hidden, gates)
     return CellGrad(d_preact, d_preact, None, None)
 
 
-def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
+def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None, norm: None = None):
     """GRU cell. Returns hidden, cell (None) and the saved gates (B, 4H): reset, update, candidate, W_hn h + b_hn."""
     size = hidden.size(1)
     h_n = h_preact[:, 2 * size :]
@@ -50,7 +53,9 @@ def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor
     return torch.lerp(candidate, hidden, update), None, torch.cat([x_preact, h_n], dim=1)
 
 
-def gru_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+def gru_backward(
+    d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_prev, cell_prev, cell, norm: None = None
+) -> CellGrad:
     """The two pre-activations differ in the candidate's block, which the reset gate scales on the hidden side."""
     size = d_hidden.size(1)
     reset, update, candidate, h_n = gates.split(size, dim=1)
@@ -64,8 +69,11 @@ def gru_backward(d_hidden: Tensor, d_cell: Tensor | None, gates: Tensor, hidden_
     return CellGrad(d_x, d_h, d_hidden * update, None)
 
 
-def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor):
-    """LSTM cell. Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output."""
+def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor, norm: LayerNorm | None = None):
+    """LSTM cell, whose cell state passes `norm` on its way to the tanh.
+
+    Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output.
+    """
     size = hidden.size(1)
     i, f, g, o = preact.split(size, dim=1)
     if devices.on_cpu(preact):
@@ -78,15 +86,20 @@ def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor):
         g.tanh_()
         o.sigmoid_()
     cell = (f * cell).addcmul_(i, g)
-    return tanh(cell).mul_(o), cell, preact
+    inner = cell if norm is None else norm.forward(cell)[0]
+    return tanh(inner).mul_(o), cell, preact
 
 
-def lstm_backward(d_hidden: Tensor, d_cell: Tensor, gates: Tensor, hidden_prev, cell_prev, cell) -> CellGrad:
+def lstm_backward(
+    d_hidden: Tensor, d_cell: Tensor, gates: Tensor, hidden_prev, cell_prev, cell, norm: LayerNorm | None = None
+) -> CellGrad:
     """Both pre-activations are one sum, so they share their gradient."""
     size = d_hidden.size(1)
     i, f, g, o = gates.split(size, dim=1)
-    tanh_cell = tanh(cell)
-    d_cell = d_cell + torch.ops.aten.tanh_backward(d_hidden * o, tanh_cell)
+    inner, *normalised = (cell,) if norm is None else norm.forward(cell)
+    tanh_cell = tanh(inner)
+    d_inner = torch.ops.aten.tanh_backward(d_hidden * o, tanh_cell)
+    d_cell = d_cell + (d_inner if norm is None else norm.backward(d_inner, *normalised))
     d_preact = torch.empty_like(gates)
     d_i, d_f, d_g, d_o = d_preact.split(size, dim=1)
     sigmoid_backward(d_cell * g, i, grad_input=d_i)

@@ -9,43 +9,61 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .additive_attention import AdditiveRead, cast_for_reading, masked_softmax, softmax_backward
+from .additive_attention import (
+    AdditiveRead,
+    cast_for_reading,
+    d_weights_of,
+    masked_softmax,
+    softmax_backward,
+    weighted_sum,
+)
 from .devices import cast
 
 
 class _ParallelAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, keys, memory, v, padding_mask):
-        read = AdditiveRead(keys, memory, v, padding_mask)
-        energies = read.keys.new_empty(keys.size(0), queries.size(0), keys.size(1))
+    def forward(ctx, queries, keys, memory, v, padding_mask, keep, heads):
+        read = AdditiveRead(memory, keys, padding_mask, v, heads)
+        energies = read.keys.new_empty(keys.size(0), heads, queries.size(0), keys.size(1))
         for t, query in enumerate(queries):
-            energies[:, t] = read.energies(query)
-        attn = masked_softmax(energies, padding_mask.unsqueeze(1))
-        context = torch.bmm(attn.to(read.memory.dtype), read.memory)
-        ctx.save_for_backward(queries, keys, memory, v, attn, padding_mask)
-        return context.transpose(0, 1).to(queries.dtype), attn.transpose(0, 1)
+            energies[:, :, t] = read.energies(query)
+        attn = masked_softmax(energies, padding_mask[:, None, None])
+        context = weighted_sum(attn if keep is None else attn * keep, read.memory)
+        ctx.heads = heads
+        ctx.save_for_backward(queries, keys, memory, v, padding_mask, keep, attn)
+        mean = attn.squeeze(1) if heads == 1 else attn.mean(dim=1)
+        return context.transpose(0, 1).to(queries.dtype), mean.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_context, d_attn):
-        queries, keys, memory, v, attn, padding_mask = ctx.saved_tensors
-        read = AdditiveRead(keys, memory, v, padding_mask)
+        queries, keys, memory, v, padding_mask, keep, attn = ctx.saved_tensors
+        read = AdditiveRead(memory, keys, padding_mask, v, ctx.heads)
         read.start_backward()
-        d_attn = d_attn.transpose(0, 1) + torch.bmm(d_context.transpose(0, 1).to(read.memory.dtype), read.memory_t)
-        d_energies = softmax_backward(d_attn, attn, padding_mask.unsqueeze(1))
+        d_context = d_context.transpose(0, 1)
+        d_weights = d_weights_of(d_context, read.memory, ctx.heads)
+        if keep is not None:
+            d_weights = d_weights * keep
+        d_attn = d_weights + (d_attn / ctx.heads).transpose(0, 1).unsqueeze(1)
+        d_energies = softmax_backward(d_attn, attn, padding_mask[:, None, None])
         d_queries = torch.empty_like(queries)
         for t, query in enumerate(queries):
-            d_queries[t] = read.energies_backward(query, d_energies[:, t])
-        d_keys, d_memory, d_v = read.finish(attn.transpose(0, 1), d_context)
-        return d_queries, d_keys.to(keys.dtype), d_memory.to(memory.dtype), d_v.to(v.dtype), None
+            d_queries[t] = read.energies_backward(query, d_energies[:, :, t])
+        d_keys, d_memory, d_v = read.finish(attn if keep is None else attn * keep, d_context)
+        return d_queries, d_keys.to(keys.dtype), d_memory.to(memory.dtype), d_v.to(v.dtype), None, None, None
 
 
-def parallel_attention(queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
+def parallel_attention(
+    queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
+    heads: int = 1, keep: Tensor | None = None,
+):  # fmt: skip
     """The fast twin of `reference.parallel_attention`: same arguments, shapes and result.
 
-    It can be differentiated once. Under torch's autocast, energies and products run in its dtype off the CPU, and in
-    float32 on it; the softmax and what is summed over time stay in float32.
+    It can be differentiated once, `keep` not at all. Under torch's autocast, energies and products run in its dtype off
+    the CPU, and in float32 on it; the softmax and what is summed over time stay in float32.
     """
     queries, (keys, memory, v) = cast(queries), cast_for_reading(keys, memory, v)
+    if keep is not None:
+        keep = keep.permute(1, 2, 0, 3)
     with torch.autocast(queries.device.type, enabled=False):
-        return _ParallelAttention.apply(queries, keys, memory, v, padding_mask)
+        return _ParallelAttention.apply(queries, keys, memory, v, padding_mask, keep, heads)

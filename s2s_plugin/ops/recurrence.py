@@ -1,210 +1,220 @@
-"""`reference.attention_recurrence` as one differentiable function with a hand-written backward.
+"""`reference.recurrence` as one differentiable function with a hand-written backward.
 
-The forward loop leaves no autograd records and the backward loop forms no weight gradient: every one is a single matrix
-product over all time steps after it. The derivation is in README.md.
+The forward loop (`steps.py`) leaves no autograd records and the backward loop forms no weight gradient: what the loop
+collected becomes one matrix product over all time steps after it, in the `finish` of each part. The derivation is in
+README.md.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import cells
+from . import cells as cell_functions
 from .additive_attention import AdditiveRead, cast_for_reading
 from .devices import cast
 from .products import linear, matmul, pack
-from .reference import RecurrenceOutput, check_cell
+from .reference import Cell, Read, RecurrenceOutput, Source, check_recurrence
+from .steps import Kept, Shape, build_norm, cast_source, prepare_weights, run_forward
 
 
-class StepWeights(NamedTuple):
-    """The weights of a step, put together and laid out for many steps.
+class _CellBackward:
+    """What the backward loop needs of one cell of a step, and collects for it.
 
-    Attributes:
-        state: (A + G*H, H), [W_q; W_h]: the query and the hidden side of the cell read the same state, so one matrix
-            product serves both. In the layout of `products.pack`.
-        b_state: (A + G*H,), [0; b_h].
-        context: (G*H, M), in the layout of `products.pack`.
-        v: (A,).
+    Args:
+        weights: of the cell.   shape: of the recurrence.
+        like: (T, B, G*H), for the buffers.   hidden: (B, H) in the dtype of the state.
     """
 
-    state: Tensor
-    b_state: Tensor
-    context: Tensor
-    v: Tensor
+    def __init__(self, weights: Cell, shape: Shape, like: Tensor, hidden: Tensor):
+        self.w_hidden_t = pack(weights.w_hidden.t())
+        size = weights.w_hidden.size(1)
+        self.norm_hidden = build_norm(weights.gain_hidden, weights.b_hidden, size)
+        self.norm_cell = build_norm(weights.gain_cell, weights.b_cell, size)
+        self.d_x = torch.empty_like(like)
+        is_shared = shape.is_additive and self.norm_hidden is None
+        self.d_h = self.d_x if is_shared else torch.empty_like(like)
+        if self.norm_hidden is not None:
+            self.norm_hidden.start_backward(like[0].to(hidden.dtype))
+        if self.norm_cell is not None:
+            self.norm_cell.start_backward(hidden)
 
-
-def prepare_weights(w_query: Tensor, v: Tensor, w_context: Tensor, w_hidden: Tensor, b_hidden: Tensor) -> StepWeights:
-    """`StepWeights` for `attention_steps`, from the arguments of the same names of `attention_recurrence`.
-
-    Under torch's autocast they are in its dtype, as there.
-    """
-    w_query, w_context, w_hidden, b_hidden = map(cast, (w_query, w_context, w_hidden, b_hidden))
-    (v,) = cast_for_reading(v)
-    b_state = torch.cat([b_hidden.new_zeros(w_query.size(0)), b_hidden])
-    return StepWeights(pack(torch.cat([w_query, w_hidden])), b_state, pack(w_context), v)
-
-
-class _Kept(NamedTuple):
-    """What the backward pass needs.
-
-    Attributes:
-        hiddens: (T+1, B, H).   queries: (T, B, A).
-        gates: T tensors, as the cell saves them.   cells: T+1 of (B, H), or of None.
-    """
-
-    hiddens: Tensor
-    queries: Tensor
-    gates: list
-    cells: list
-
-
-def _run(x_preact, memory, keys, padding_mask, hidden, cell, weights: StepWeights, cell_type: str, keep: bool):
-    """The forward loop. Returns a RecurrenceOutput, and `_Kept` if `keep`."""
-    steps, batch, _ = x_preact.shape
-    width = weights.v.size(0)
-    read = AdditiveRead(keys, memory, weights.v, padding_mask)
-    step_cell = cells.FORWARD[cell_type]
-
-    # The products run in the dtype of the weights; the state and the softmax stay in float32 or better.
-    state_dtype = read.softmax_dtype
-    hidden = hidden.to(state_dtype)
-    cell = None if cell is None else cell.to(state_dtype)
-    hiddens = x_preact.new_empty(steps + 1, batch, hidden.size(1))
-    contexts = x_preact.new_empty(steps, batch, memory.size(2))
-    attns = x_preact.new_empty(steps, batch, memory.size(1), dtype=state_dtype)
-    kept = _Kept(hiddens, x_preact.new_empty(steps, batch, width), [], [cell]) if keep else None
-    hiddens[0] = hidden
-    for t in range(steps):
-        state = linear(hiddens[t], weights.state, weights.b_state)
-        query, h_preact = state[:, :width], state[:, width:]
-        contexts[t], attns[t] = read.forward(query)
-        x_t = x_preact[t]
-        if cell_type in cells.ADDITIVE:
-            preact, h_preact = linear(contexts[t], weights.context, add=x_t.add(h_preact)), None
+    def finish(self, weights: Cell, states: Tensor) -> Cell:
+        """The gradients of the cell's weights. Args: states (T*B, H), what its matrix was multiplied with."""
+        d_gain = d_gain_cell = d_b_cell = None
+        if self.norm_hidden is None:
+            d_b_hidden = self.d_h.sum(dim=(0, 1))
         else:
-            preact, h_preact = linear(contexts[t], weights.context, add=x_t), h_preact.to(state_dtype)
-        hidden, cell, gates = step_cell(preact.to(state_dtype), h_preact, hidden, cell)
-        hiddens[t + 1] = hidden
-        if keep:
-            kept.queries[t] = query
-            kept.gates.append(gates)
-            kept.cells.append(cell)
-    return RecurrenceOutput(hiddens[1:], contexts, attns, hidden, cell), kept
+            d_gain, d_b_hidden = self.norm_hidden.finish()
+        if self.norm_cell is not None:
+            d_gain_cell, d_b_cell = self.norm_cell.finish()
+        grads = Cell(
+            w_hidden=matmul(self.d_h.flatten(0, 1).t(), states),
+            b_hidden=d_b_hidden,
+            b_input=None if weights.b_input is None else self.d_x.sum(dim=(0, 1)),
+            gain_hidden=d_gain,
+            gain_cell=d_gain_cell,
+            b_cell=d_b_cell,
+        )
+        return Cell(*(None if x is None else d_x.to(x.dtype) for d_x, x in zip(grads, weights, strict=True)))
 
 
-class _AttentionRecurrence(torch.autograd.Function):
+class _ReadBackward:
+    """The same for the read.
+
+    Args:
+        read: its weights.   source: what was read.   kept: what the forward loop left.   shape: of the recurrence.
+        d_product: (T, B, G*H), the buffer in which the gradient of W_c context is, for all steps.
+    """
+
+    def __init__(self, read: Read, source: Source, kept: Kept, shape: Shape, size: int, d_product: Tensor):
+        self.weights, self.kept = read, kept
+        self.read = AdditiveRead(*source, read.v, shape.heads)
+        self.read.start_backward()
+        self.w_query_t, self.w_context_t = pack(read.w_query.t()), pack(read.w_context.t())
+        self.d_queries, self.d_contexts = torch.empty_like(kept.queries), torch.empty_like(kept.contexts)
+        self.norm = build_norm(read.gain_context, None, size)
+        # Without a norm the gradient behind W_c is that of the cell's input, which the buffer holds.
+        self.d_product = d_product if self.norm is None else torch.empty_like(d_product)
+        if self.norm is not None:
+            self.norm.start_backward(d_product[0].to(self.read.softmax_dtype))
+
+    def backward(self, t: int, d_x: Tensor, norms: list, keep, d_context: Tensor, d_attn: Tensor) -> Tensor:
+        """Backward of step t. Args: d_x (B, G*H), of the cell's input. Returns W_q^T d_query, (B, H)."""
+        if self.norm is not None:
+            self.d_product[t] = self.norm.backward(d_x, *_pop_pair(norms))
+        self.d_contexts[t] = linear(self.d_product[t], self.w_context_t, add=d_context)
+        self.d_queries[t] = self.read.backward(
+            self.kept.queries[t], self.kept.attns[t], keep, self.d_contexts[t], d_attn
+        )
+        return linear(self.d_queries[t], self.w_query_t)
+
+    def finish(self, states: Tensor, keep: Tensor | None) -> tuple[list, Read]:
+        """Gradients of memory, keys and of the weights. Args: states (T*B, H), which W_q was multiplied with."""
+        weights = self.kept.attns if keep is None else self.kept.attns * keep
+        d_keys, d_memory, d_v = self.read.finish(weights.permute(1, 2, 0, 3), self.d_contexts.transpose(0, 1))
+        d_gain = None if self.norm is None else self.norm.finish()[0].to(self.weights.gain_context.dtype)
+        d_read = Read(
+            w_query=matmul(self.d_queries.flatten(0, 1).t(), states),
+            v=d_v.to(self.weights.v.dtype),
+            w_context=matmul(self.d_product.flatten(0, 1).t(), self.kept.contexts.flatten(0, 1)),
+            gain_context=d_gain,
+        )
+        return [d_memory, d_keys], d_read
+
+
+def _pop_pair(stack: list) -> list:
+    """Takes the last two, in their order."""
+    pair = stack[-2:]
+    del stack[-2:]
+    return pair
+
+
+class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type,
-    ):  # fmt: skip
-        weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
-        out, kept = _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=True)
-        ctx.cell_type = cell_type
+    def forward(ctx, x_preact, hidden, cell, memory, keys, padding_mask, hidden_keep, attn_keep, shape, *flat):
+        cells, read = _unflatten(flat, shape)
+        source = Source(memory, keys, padding_mask) if shape.reads else None
+        weights = prepare_weights(cells, read, shape.read_at)
+        out, kept = run_forward(x_preact, hidden, cell, source, weights, shape, hidden_keep, attn_keep, keep=True)
+        ctx.shape, ctx.counts = shape, (len(kept.gates), len(kept.cells))
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
-        ctx.save_for_backward(
-            memory, keys, padding_mask, w_query, v, w_context, w_hidden,
-            kept.hiddens, out.context, kept.queries, out.attn, *kept.gates, *(kept.cells if cell is not None else []),
-        )  # fmt: skip
+        ctx.save_for_backward(memory, keys, padding_mask, hidden_keep, attn_keep, *flat, *kept.tensors)
         return tuple(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_hiddens, d_contexts, d_attns, d_hidden, d_cell):
-        memory, keys, padding_mask, w_query, v, w_context, w_hidden, hiddens, contexts, queries, attns, *rest = (
-            ctx.saved_tensors
-        )
-        steps, batch, _ = queries.shape
-        gates, cell_states = rest[:steps], rest[steps:] or [None] * (steps + 1)
-        read = AdditiveRead(keys, memory, v, padding_mask)
-        read.start_backward()
-        step_cell = cells.BACKWARD[ctx.cell_type]
-        w_query_t, w_hidden_t, w_context_t = pack(w_query.t()), pack(w_hidden.t()), pack(w_context.t())
-
-        d_x_preact = hiddens.new_empty(steps, batch, w_context.size(0))
-        d_h_preact = d_x_preact if ctx.cell_type in cells.ADDITIVE else torch.empty_like(d_x_preact)
-        d_queries = torch.empty_like(queries)
-        d_context_all = torch.empty_like(contexts)
-        for t in reversed(range(steps)):
-            d_hidden = d_hidden + d_hiddens[t]
-            grad = step_cell(d_hidden, d_cell, gates[t], hiddens[t], cell_states[t], cell_states[t + 1])
+        shape = ctx.shape
+        memory, keys, padding_mask, hidden_keep, attn_keep, *rest = ctx.saved_tensors
+        count = len(Cell._fields) * shape.links + (len(Read._fields) if shape.reads else 0)
+        cells, read = _unflatten(rest[:count], shape)
+        kept = Kept.of(rest[count:], *ctx.counts)
+        like = d_hiddens.new_empty(*d_hiddens.shape[:2], cells[0].w_hidden.size(0), dtype=kept.hiddens.dtype)
+        links = [_CellBackward(weights, shape, like, d_hidden) for weights in cells]
+        reading = None
+        if shape.reads:
+            size, source = kept.hiddens.size(2), Source(memory, keys, padding_mask)
+            reading = _ReadBackward(read, source, kept, shape, size, links[shape.read_at].d_x)
+        step_cell = cell_functions.BACKWARD[shape.cell_type]
+        cell_states = kept.cells or [None] * (len(kept.gates) + 1)
+        for index in reversed(range(len(kept.gates))):
+            t, k = divmod(index, shape.links)
+            link = links[k]
+            if k == shape.links - 1:
+                d_hidden = d_hidden + d_hiddens[t]
+            states = kept.hiddens[index], cell_states[index], cell_states[index + 1]
+            grad = step_cell(d_hidden, d_cell, kept.gates[index], *states, link.norm_cell)
             d_cell = grad.d_cell
-            d_x_preact[t] = grad.d_x_preact
-            if d_h_preact is not d_x_preact:
-                d_h_preact[t] = grad.d_h_preact
-            d_context_all[t] = linear(d_x_preact[t], w_context_t, add=d_contexts[t])
-            d_queries[t] = read.backward(queries[t], attns[t], d_context_all[t], d_attns[t])
-            d_hidden = linear(d_h_preact[t], w_hidden_t, add=linear(d_queries[t], w_query_t)).to(read.softmax_dtype)
+            link.d_x[t] = grad.d_x_preact
+            d_asking = None
+            if shape.reads_at(k):
+                keep = None if attn_keep is None else attn_keep[t]
+                d_asking = reading.backward(t, grad.d_x_preact, kept.norms, keep, d_contexts[t], d_attns[t])
+            if link.norm_hidden is not None:
+                link.d_h[t] = link.norm_hidden.backward(grad.d_h_preact, *_pop_pair(kept.norms))
+            elif link.d_h is not link.d_x:
+                link.d_h[t] = grad.d_h_preact
+            d_hidden = linear(link.d_h[t], link.w_hidden_t, add=d_asking).to(d_hidden.dtype)
+            if hidden_keep is not None:
+                d_hidden *= hidden_keep[k]
             if grad.d_hidden is not None:
                 d_hidden += grad.d_hidden
 
-        d_keys, d_memory, d_v = read.finish(attns, d_context_all)
-        states_before = hiddens[:-1].flatten(0, 1)
-        d_w_query = matmul(d_queries.flatten(0, 1).t(), states_before)
-        d_w_hidden = matmul(d_h_preact.flatten(0, 1).t(), states_before)
-        d_w_context = matmul(d_x_preact.flatten(0, 1).t(), contexts.flatten(0, 1))
-        d_b_hidden = d_h_preact.sum(dim=(0, 1))
+        grads, d_source, d_read = [], [None, None], ()
+        for k, (link, weights) in enumerate(zip(links, cells, strict=True)):
+            states = kept.hiddens[k : -1 : shape.links]
+            states = (states if hidden_keep is None else states * hidden_keep[k]).flatten(0, 1)
+            grads.extend(link.finish(weights, states))
+            if shape.reads_at(k):
+                d_source, d_read = reading.finish(states, attn_keep)
+                d_source = [d_source[0].to(memory.dtype), d_source[1].to(keys.dtype)]
         hidden_dtype, cell_dtype = ctx.dtypes
-        return (
-            d_x_preact, d_memory.to(memory.dtype), d_keys.to(keys.dtype), None,
-            d_hidden.to(hidden_dtype), None if d_cell is None else d_cell.to(cell_dtype),
-            d_w_query, d_v.to(v.dtype), d_w_context, d_w_hidden, d_b_hidden, None,
-        )  # fmt: skip
+        d_cell = None if d_cell is None else d_cell.to(cell_dtype)
+        return links[0].d_x, d_hidden.to(hidden_dtype), d_cell, *d_source, None, None, None, None, *grads, *d_read
 
 
-def attention_steps(
+def _unflatten(flat, shape: Shape) -> tuple[list[Cell], Read | None]:
+    """The weights from one row of tensors, as autograd wants them."""
+    width = len(Cell._fields)
+    cells = [Cell(*flat[k * width : (k + 1) * width]) for k in range(shape.links)]
+    return cells, Read(*flat[shape.links * width :]) if shape.reads else None
+
+
+def recurrence(
     x_preact: Tensor,
-    memory: Tensor,
-    keys: Tensor,
-    padding_mask: Tensor,
     hidden: Tensor,
     cell: Tensor | None,
-    weights: StepWeights,
+    cells: list[Cell],
     cell_type: str,
+    read: Read | None = None,
+    source: Source | None = None,
+    *,
+    read_at: int = 0,
+    heads: int = 1,
+    hidden_keep: Tensor | None = None,
+    attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
-    """`attention_recurrence` without gradients, with weights that `prepare_weights` has laid out once for all steps.
+    """The fast twin of `reference.recurrence`: same arguments, shapes, result and errors.
 
-    Args:
-        weights: of `prepare_weights`, under the same autocast. The others as in `attention_recurrence`.
-
-    Raises:
-        ValueError: unknown `cell_type`.
+    Gradients flow into every tensor but the masks and the factors `hidden_keep` and `attn_keep`, from every output, the
+    attention weights included. It can be differentiated once. Under torch's autocast the matrix products run in its
+    dtype, off the CPU also the energies; the state, norms, the softmax and what is summed over time stay in float32.
     """
-    check_cell(cell_type)
-    x_preact, (memory, keys) = cast(x_preact), cast_for_reading(memory, keys)
-    with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
-        return _run(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type, keep=False)[0]
-
-
-def attention_recurrence(
-    x_preact: Tensor,
-    memory: Tensor,
-    keys: Tensor,
-    padding_mask: Tensor,
-    hidden: Tensor,
-    cell: Tensor | None,
-    w_query: Tensor,
-    v: Tensor,
-    w_context: Tensor,
-    w_hidden: Tensor,
-    b_hidden: Tensor,
-    cell_type: str,
-) -> RecurrenceOutput:
-    """The fast twin of `reference.attention_recurrence`: same arguments, shapes, result and errors.
-
-    Gradients flow into every tensor argument, from every output, the attention weights included. It can be
-    differentiated once. Under torch's autocast the matrix products run in its dtype, off the CPU also the energies; the
-    state, the softmax and what is summed over time stay in float32.
-    """
-    check_cell(cell_type)
-    if not torch.is_grad_enabled():
-        weights = prepare_weights(w_query, v, w_context, w_hidden, b_hidden)
-        return attention_steps(x_preact, memory, keys, padding_mask, hidden, cell, weights, cell_type)
-    x_preact, w_query, w_context, w_hidden, b_hidden = map(cast, (x_preact, w_query, w_context, w_hidden, b_hidden))
-    memory, keys, v = cast_for_reading(memory, keys, v)
+    check_recurrence(cell_type, cells, read, read_at)
+    shape = Shape(cell_type, len(cells), read is not None, read_at, heads)
+    x_preact, source = cast(x_preact), cast_source(source)
+    # The matrices and what is added to their products; gains and the cell state's norm stay in float32.
+    cells = [weights._replace(w_hidden=cast(weights.w_hidden), b_hidden=cast(weights.b_hidden)) for weights in cells]
+    if read is not None:
+        (v,) = cast_for_reading(read.v)
+        read = read._replace(w_query=cast(read.w_query), v=v, w_context=cast(read.w_context))
+    if hidden_keep is not None:
+        hidden_keep = hidden_keep.to(x_preact.dtype)
+    flat = [tensor for weights in cells for tensor in weights] + list(read or ())
     with torch.autocast(x_preact.device.type, enabled=False):
+        if not torch.is_grad_enabled():
+            weights = prepare_weights(cells, read, read_at)
+            return run_forward(x_preact, hidden, cell, source, weights, shape, hidden_keep, attn_keep, keep=False)[0]
         return RecurrenceOutput(
-            *_AttentionRecurrence.apply(
-                x_preact, memory, keys, padding_mask, hidden, cell, w_query, v, w_context, w_hidden, b_hidden, cell_type
-            )
+            *_Recurrence.apply(x_preact, hidden, cell, *(source or (None,) * 3), hidden_keep, attn_keep, shape, *flat)
         )

@@ -13,20 +13,67 @@ GATES = {"tanh": 1, "gru": 3, "lstm": 4}
 """Gate blocks G of each cell; the blocks are stacked in torch.nn's order."""
 
 
+class Cell(NamedTuple):
+    """Weights of one cell of a step; gate blocks in torch.nn's order.
+
+    Attributes:
+        w_hidden: (G*H, H).   b_hidden: (G*H,).
+        b_input: (G*H,), what stands for W_x x + b_x in a cell that reads no words: every one of a step but the first.
+        gain_hidden: (G*H,), or None: W_h h is normalised gate by gate and scaled by it (Ba, Kiros and Hinton 2016).
+        gain_cell, b_cell: (H,), or None: an LSTM's cell state is normalised before its tanh (the same paper, eq. 22).
+    """
+
+    w_hidden: Tensor
+    b_hidden: Tensor
+    b_input: Tensor | None = None
+    gain_hidden: Tensor | None = None
+    gain_cell: Tensor | None = None
+    b_cell: Tensor | None = None
+
+
+class Read(NamedTuple):
+    """Weights of a read by additive attention.
+
+    Attributes:
+        w_query: (A, H).   v: (A,); of several heads each has its own share of both.
+        w_context: (G*H, M), how the context enters the cell.
+        gain_context: (G*H,), or None: W_c context is normalised gate by gate and scaled by it.
+    """
+
+    w_query: Tensor
+    v: Tensor
+    w_context: Tensor
+    gain_context: Tensor | None = None
+
+
+class Source(NamedTuple):
+    """What is read.
+
+    Attributes:
+        memory: (B, S, M), the encoder's output, or its projection to values.
+        keys: (B, S, A), W_k memory + b, projected once a sentence.
+        padding_mask: (B, S) bool, True at padding.
+    """
+
+    memory: Tensor
+    keys: Tensor
+    padding_mask: Tensor
+
+
 class RecurrenceOutput(NamedTuple):
     """What the recurrence gives for T steps.
 
     Attributes:
         hidden: (T, B, H), h[0] to h[T-1].
-        context: (T, B, M), what was read from memory at each step.
-        attn: (T, B, S) float, rows sum to 1, exactly 0 at padding.
+        context: (T, B, M), what was read from memory at each step; None without a read.
+        attn: (T, B, S) float, rows sum to 1, exactly 0 at padding, mean of the heads; None without a read.
         last_hidden: (B, H), h[T-1] for the next step, not rounded where `hidden` is in a lower precision.
         cell: (B, H), the LSTM's cell state after the last step; None for the other cells.
     """
 
     hidden: Tensor
-    context: Tensor
-    attn: Tensor
+    context: Tensor | None
+    attn: Tensor | None
     last_hidden: Tensor
     cell: Tensor | None
 
@@ -37,7 +84,38 @@ def check_cell(cell_type: str) -> None:
         raise ValueError(f"unknown cell {cell_type!r}: choose from {', '.join(GATES)}")
 
 
-def cell_step(cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None):
+def check_heads(heads: int, **widths: int) -> None:
+    """Raises ValueError unless every width can be shared out between `heads` alike."""
+    for name, width in widths.items():
+        if heads < 1 or width % heads:
+            raise ValueError(f"{name} {width} cannot be shared out between {heads} heads")
+
+
+def check_recurrence(cell_type: str, cells: list[Cell], read: Read | None, read_at: int) -> None:
+    """Raises ValueError for an unknown cell, a read before no cell, or a norm that the cell has no place for."""
+    check_cell(cell_type)
+    if read is not None and not 0 <= read_at < len(cells):
+        raise ValueError(f"read_at is {read_at}, but a step has {len(cells)} cells")
+    if cell_type != "lstm" and any(weights.gain_cell is not None for weights in cells):
+        raise ValueError(f"gain_cell is for lstm: a {cell_type} has no cell state")
+
+
+def layer_norm(x: Tensor, gain: Tensor | None, bias: Tensor | None, size: int) -> Tensor:
+    """Normalises blocks of `size` columns, then scales and shifts (Ba, Kiros and Hinton 2016, eq. 4).
+
+    Args:
+        x: (..., N).   gain, bias: (N,); without a gain nothing is normalised, without a bias nothing is added.
+    """
+    if gain is not None:
+        blocks = x.unflatten(-1, (x.size(-1) // size, size)).to(torch.promote_types(x.dtype, torch.float32))
+        x = F.layer_norm(blocks, (size,)).flatten(-2) * gain
+    return x if bias is None else x + bias
+
+
+def cell_step(
+    cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None,
+    gain_cell: Tensor | None = None, b_cell: Tensor | None = None,
+):  # fmt: skip
     """One step of a tanh (Elman), GRU or LSTM cell, as `torch.nn.RNNCell`, `GRUCell` and `LSTMCell` define them.
 
     Args:
@@ -46,6 +124,7 @@ def cell_step(cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor
         h_preact: (B, G*H), W_hh hidden + b_hh.
         hidden: (B, H), the previous state.
         cell: (B, H), the previous cell state of an LSTM, else None.
+        gain_cell, b_cell: (H,), of the norm of an LSTM's cell state, or None.
 
     Returns:
         The new `hidden` (B, H) and `cell` (B, H) or None.
@@ -61,14 +140,18 @@ def cell_step(cell_type: str, x_preact: Tensor, h_preact: Tensor, hidden: Tensor
         return (1 - update) * candidate + update * hidden, None
     i, f, g, o = (x_preact + h_preact).chunk(4, dim=1)
     cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(cell), cell
+    return torch.sigmoid(o) * torch.tanh(layer_norm(cell, gain_cell, b_cell, cell.size(1))), cell
 
 
-def additive_attention(query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
-    """Additive attention of one query a sentence (Bahdanau, Cho and Bengio 2015, eq. 5 and 6).
+def additive_attention(
+    query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
+    heads: int = 1, keep: Tensor | None = None,
+):  # fmt: skip
+    """Additive attention of one query a sentence (Bahdanau, Cho and Bengio 2015, eq. 5 and 6), with N heads.
 
     energy[s] = v . tanh(query + keys[s]);  attn = softmax over the real positions;  context = sum_s attn[s] memory[s].
-    The softmax is taken in float32 or better.
+    Each head has A / N columns of query, keys and v, its own softmax, and M / N columns of memory and context (Chen et
+    al. 2018, sec. 3, after Vaswani et al. 2017). The softmax is taken in float32 or better.
 
     Args:
         query: (B, A), W_q h[t-1].
@@ -76,76 +159,113 @@ def additive_attention(query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, p
         memory: (B, S, M).
         v: (A,).
         padding_mask: (B, S) bool, True at padding. Where a whole row is padding the weights are uniform.
+        heads: N.
+        keep: (B, N, S), factors of the weights in the sum that makes the context (dropout), or None for 1.
 
     Returns:
-        `context` (B, M) and `attn` (B, S).
+        `context` (B, M), and `attn` (B, S), the mean of the heads without `keep`.
     """
-    energy = torch.tanh(query.unsqueeze(1) + keys) @ v
+    check_heads(heads, attn_dim=v.size(0), memory_size=memory.size(2))
+    activation = torch.tanh(query.unsqueeze(1) + keys).unflatten(2, (heads, v.size(0) // heads))
+    energy = torch.einsum("bsna,na->bns", activation, v.view(heads, -1))
     energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
-    attn = torch.softmax(energy.masked_fill(padding_mask, torch.finfo(energy.dtype).min), dim=1)
-    context = torch.bmm(attn.to(memory.dtype).unsqueeze(1), memory).squeeze(1)
-    return context, attn
+    attn = torch.softmax(energy.masked_fill(padding_mask.unsqueeze(1), torch.finfo(energy.dtype).min), dim=2)
+    weights = attn if keep is None else attn * keep
+    values = memory.unflatten(2, (heads, memory.size(2) // heads))
+    context = torch.einsum("bns,bsnm->bnm", weights.to(memory.dtype), values).flatten(1)
+    return context, attn.mean(dim=1)
 
 
-def parallel_attention(queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor):
+def parallel_attention(
+    queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
+    heads: int = 1, keep: Tensor | None = None,
+):  # fmt: skip
     """`additive_attention` of T queries that are all known.
 
     Args:
         queries: (T, B, A).
-        keys, memory, v, padding_mask: as in `additive_attention`.
+        keys, memory, v, padding_mask, heads: as in `additive_attention`.
+        keep: (T, B, N, S) or None.
 
     Returns:
         `context` (T, B, M) and `attn` (T, B, S).
     """
-    steps = [additive_attention(query, keys, memory, v, padding_mask) for query in queries]
+    keeps = [None] * len(queries) if keep is None else keep
+    steps = [
+        additive_attention(query, keys, memory, v, padding_mask, heads, kept)
+        for query, kept in zip(queries, keeps, strict=True)
+    ]
     return torch.stack([context for context, _ in steps]), torch.stack([attn for _, attn in steps])
 
 
-def attention_recurrence(
+def recurrence(
     x_preact: Tensor,
-    memory: Tensor,
-    keys: Tensor,
-    padding_mask: Tensor,
     hidden: Tensor,
     cell: Tensor | None,
-    w_query: Tensor,
-    v: Tensor,
-    w_context: Tensor,
-    w_hidden: Tensor,
-    b_hidden: Tensor,
+    cells: list[Cell],
     cell_type: str,
+    read: Read | None = None,
+    source: Source | None = None,
+    *,
+    read_at: int = 0,
+    heads: int = 1,
+    hidden_keep: Tensor | None = None,
+    attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
-    """An RNN that reads `memory` by additive attention before each step (Bahdanau, Cho and Bengio 2015, A.1.2).
+    """An RNN whose step is a chain of cells, one of which may read `source` by additive attention before it moves.
 
-    energy[t, s] = v . tanh(W_q h[t-1] + keys[s]);  attn[t] = softmax_s(energy[t]);
-    context[t] = sum_s attn[t, s] memory[s];  h[t] = cell(x_preact[t] + W_c context[t], W_h h[t-1] + b_h, h[t-1]).
+    For every step t, and every cell k of it with the state (h, c) that the cell before left:
+
+        h~ = h * hidden_keep[k];   x = x_preact[t] for k = 0, else b_input
+        where k = read_at:  context[t], attn[t] = additive_attention(W_q h~, ...);  x = x + LN(W_c context[t])
+        h, c = cell(x, LN(W_h h~) + b_h, h, c)
+
+    LN is the identity where there is no gain. One cell with read_at = 0 is the decoder of Bahdanau, Cho and Bengio
+    (2015, A.1.2), which asks with the state of the step before; two with read_at = 1 are the conditional GRU of Nematus
+    (Sennrich et al. 2017), which asks with a first cell's state of the present step; cells after the first that read
+    nothing are a deep transition (Miceli Barone et al. 2017); no read is a plain RNN.
 
     Args:
         x_preact: (T, B, G*H), the part of the pre-activations that needs no recurrence: W_x y[t-1] + b_x.
-        memory: (B, S, M), the encoder's output.
-        keys: (B, S, A), W_k memory + b, projected once a sentence.
-        padding_mask: (B, S) bool, True at padding.
         hidden: (B, H), the state before the first step.
         cell: (B, H), the LSTM's cell state before the first step; None for the other cells.
-        w_query: (A, H).   v: (A,).   w_context: (G*H, M).   w_hidden: (G*H, H).   b_hidden: (G*H,).
-        cell_type: `tanh`, `gru` or `lstm`; gate blocks in torch.nn's order.
+        cells: of one step, in their order.
+        cell_type: `tanh`, `gru` or `lstm`, of all of them.
+        read, source: what asks and what is asked, or None for a recurrence that reads nothing.
+        read_at: the cell that reads.   heads: N, of the read.
+        hidden_keep: (K, B, H), factors of the state before each cell's matrices and its query, the same at every step
+            (Gal and Ghahramani 2016), or None for 1. What a GRU carries over is not touched.
+        attn_keep: (T, B, N, S), `keep` of `additive_attention`, or None.
 
     Returns:
         RecurrenceOutput: `hidden` (T, B, H), `context` (T, B, M), `attn` (T, B, S), `last_hidden` and the last `cell`.
 
     Raises:
-        ValueError: unknown `cell_type`.
+        ValueError: unknown `cell_type`, no cell at `read_at`, `gain_cell` for another cell than an LSTM, widths that
+            the heads cannot share.
     """
-    check_cell(cell_type)
+    check_recurrence(cell_type, cells, read, read_at)
     hiddens, contexts, attns = [], [], []
-    for x_t in x_preact:
-        context, attn = additive_attention(F.linear(hidden, w_query), keys, memory, v, padding_mask)
-        h_preact = F.linear(hidden, w_hidden, b_hidden)
-        hidden, cell = cell_step(cell_type, x_t + F.linear(context, w_context), h_preact, hidden, cell)
+    for t, x_t in enumerate(x_preact):
+        for k, weights in enumerate(cells):
+            asking = hidden if hidden_keep is None else hidden * hidden_keep[k]
+            x = x_t if k == 0 else weights.b_input.expand_as(x_t)
+            if read is not None and k == read_at:
+                query, keep = F.linear(asking, read.w_query), None if attn_keep is None else attn_keep[t]
+                keys, memory, padding_mask = source.keys, source.memory, source.padding_mask
+                context, attn = additive_attention(query, keys, memory, read.v, padding_mask, heads, keep)
+                x = x + layer_norm(F.linear(context, read.w_context), read.gain_context, None, hidden.size(1))
+                contexts.append(context)
+                attns.append(attn)
+            if weights.gain_hidden is None:
+                h_preact = F.linear(asking, weights.w_hidden, weights.b_hidden)
+            else:
+                h_preact = F.linear(asking, weights.w_hidden)
+                h_preact = layer_norm(h_preact, weights.gain_hidden, weights.b_hidden, hidden.size(1))
+            hidden, cell = cell_step(cell_type, x, h_preact, hidden, cell, weights.gain_cell, weights.b_cell)
         hiddens.append(hidden)
-        contexts.append(context)
-        attns.append(attn)
-    return RecurrenceOutput(torch.stack(hiddens), torch.stack(contexts), torch.stack(attns), hidden, cell)
+    context, attn = (torch.stack(contexts), torch.stack(attns)) if contexts else (None, None)
+    return RecurrenceOutput(torch.stack(hiddens), context, attn, hidden, cell)
 
 
 def label_smoothed_cross_entropy(

@@ -35,7 +35,7 @@ def test_the_preset_decides_what_is_built(data, tmp_path):
     run_train(data, tmp_path / "line", arch="attn_rnn_s2s_vanilla", max_update=1, decoder_cell="lstm")
     rows = {
         name: read_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"][
-            "decoder.decoder.first_layer.hidden_proj.weight"
+            "decoder.decoder.first_layer.cells.0.hidden_proj.weight"
         ].size(0)
         for name in ("preset", "line")
     }

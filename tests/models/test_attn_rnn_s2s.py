@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from s2s_plugin.models.presets import PRESETS
-from s2s_plugin.modules.dropout import Dropout
 from tests.models.builders import make_dictionary, make_model, make_task
 
 PAD, EOS = 1, 2
@@ -19,6 +18,27 @@ VARIANTS = {
     "deep gru": {"encoder_layers": 2, "decoder_layers": 3, "encoder_cell": "gru", "decoder_cell": "gru"},
     "mixed cells, mean bridge": {"encoder_cell": "tanh", "decoder_bridge": "mean", "decoder_layers": 2},
     "zero bridge": {"decoder_bridge": "zero"},
+    "conditional, deep transitions, norms": {
+        "attn_mode": "conditional",
+        "encoder_layer_norm": True,
+        "decoder_layer_norm": True,
+        "decoder_cell": "gru",
+        "encoder_transition_depth": 2,
+        "decoder_transition_depth": 2,
+        "encoder_bidirectional": True,
+    },
+    "heads, normed, residual, maxout": {
+        "attn_heads": 5,
+        "attn_dim": 10,
+        "attn_energy": "normed",
+        "encoder_layers": 3,
+        "decoder_layers": 3,
+        "encoder_residual": True,
+        "decoder_residual": True,
+        "decoder_readout": "maxout",
+        "decoder_context": "first",
+    },
+    "parallel heads, linear": {"attn_mode": "parallel", "attn_heads": 5, "attn_dim": 10, "decoder_readout": "linear"},
     "no attention": {"decoder_attention": "0", "attn_dim": None, "decoder_layers": 2},
     **{name: options for name, options in PRESETS.items()},
 }
@@ -126,7 +146,9 @@ def test_shared_embeddings_are_one_tensor():
 
 def test_dropout_options_reach_their_places():
     general = make_model(dropout=0.3)
-    assert {m.p for m in general.modules() if isinstance(m, Dropout)} == {0.3}
+    places = [general.encoder.dropout_in, general.encoder.encoder.dropout, general.decoder.dropout_in]
+    places += [general.decoder.decoder.dropout, general.decoder.decoder.readout_dropout]
+    assert {place.p for place in places} == {0.3}
     special = make_model(
         dropout=0.3, encoder_dropout_in=0.0, encoder_dropout_out=0.1, decoder_dropout_in=0.2, decoder_dropout_out=0.4
     )
@@ -134,6 +156,48 @@ def test_dropout_options_reach_their_places():
     assert special.encoder.encoder.dropout.p == 0.1
     assert special.decoder.dropout_in.p == 0.2
     assert special.decoder.decoder.dropout.p == 0.4
+
+
+def test_options_of_regularisation_reach_their_places():
+    model = make_model(
+        dropout=0.3, encoder_word_dropout=0.1, decoder_word_dropout=0.2, encoder_dropout_hidden=0.15,
+        decoder_dropout_hidden=0.25, decoder_dropout_readout=0.35, attn_dropout=0.45, variational_dropout=True,
+        decoder_layers=2,
+    )  # fmt: skip
+    encoder, decoder = model.encoder.encoder, model.decoder.decoder
+    assert (model.encoder.word_dropout.p, model.encoder.word_dropout.shared_dim) == (0.1, 2)
+    assert (model.decoder.word_dropout.p, model.decoder.word_dropout.shared_dim) == (0.2, 2)
+    assert {layer.kind.dropout for layer in encoder.forward_layers} == {0.15}
+    assert decoder.first_layer.kind.dropout == decoder.upper_layers[0].kind.dropout == 0.25
+    assert (decoder.readout_dropout.p, decoder.dropout.p, decoder.first_layer.attention.dropout) == (0.35, 0.3, 0.45)
+    assert model.encoder.dropout_in.shared_dim == model.decoder.dropout_in.shared_dim == encoder.dropout.shared_dim == 1
+    assert decoder.dropout.shared_dim == decoder.readout_dropout.shared_dim == 0
+    assert make_model(dropout=0.3).decoder.decoder.readout_dropout.p == 0.3
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_initialisation_of_what_is_done_with_the_state(layer_norm):
+    model = make_model(
+        hidden_init="orthogonal", forget_gate_bias=5.0, encoder_layer_norm=layer_norm, decoder_cell="gru"
+    )
+    layer, cell = model.encoder.encoder.forward_layers[0], model.decoder.decoder.first_layer.cells[0]
+    weight = layer.cells[0].hidden_proj.weight if layer_norm else layer.weight_hh_l0
+    bias = layer.cells[0].hidden_proj.bias if layer_norm else layer.bias_hh_l0
+    for block in (*weight.chunk(4), *cell.hidden_proj.weight.chunk(3)):
+        torch.testing.assert_close(block @ block.t(), torch.eye(len(block)))
+    assert bias[5:10].ge(4.9).all() and bias[:5].le(0.1).all() and bias[10:].le(0.1).all()
+    assert cell.hidden_proj.bias.abs().le(0.1).all()
+
+
+def test_a_checkpoint_of_version_0_1_is_read():
+    """There the only cell of the attending layer had no name of its own."""
+    model = make_model()
+    old = {name.replace("first_layer.cells.0.", "first_layer."): value for name, value in model.state_dict().items()}
+    assert old.keys() != model.state_dict().keys()
+    other = make_model()
+    other.load_state_dict(old)
+    for name, value in model.state_dict().items():
+        assert value.equal(other.state_dict()[name])
 
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
@@ -156,8 +220,21 @@ def test_pretrained_embeddings_are_read_and_frozen(tmp_path, side):
         ({"decoder_bridge": "sum"}, "unknown bridge 'sum': choose from zero, last, mean"),
         ({"decoder_attention": "perhaps"}, "--decoder-attention perhaps: choose from 1, true, 0, false"),
         ({"decoder_attention": "0", "attn_dim": None, "decoder_bridge": "zero"}, "sees nothing of the source"),
-        ({"decoder_attention": "0", "attn_dim": 3}, "--attn-dim and --attn-mode mean nothing"),
-        ({"decoder_attention": "0", "attn_dim": None, "attn_mode": "parallel"}, "mean nothing with"),
+        ({"decoder_attention": "0", "attn_dim": 3}, "--attn-dim can mean nothing with --decoder-attention 0"),
+        ({"decoder_attention": "0", "attn_dim": None, "attn_mode": "parallel"}, "--attn-mode can mean nothing"),
+        (
+            {"decoder_attention": "0", "attn_dim": None, "attn_heads": 2, "attn_dropout": 0.1},
+            "heads and --attn-dr",
+        ),
+        ({"decoder_attention": "0", "attn_dim": None, "attn_energy": "normed"}, "--attn-energy can mean nothing"),
+        ({"encoder_residual": True}, "--encoder-residual is between layers: it needs --encoder-layers of at least 2"),
+        ({"decoder_residual": True}, "--decoder-residual is between layers: it needs --decoder-layers of at least 2"),
+        ({"decoder_context": "first"}, "it needs --decoder-layers 2"),
+        (
+            {"forget_gate_bias": 1.0, "encoder_cell": "gru", "decoder_cell": "tanh"},
+            "gate-bias 1.0 is for lstm",
+        ),
+        ({"attn_heads": 2}, "attn_dim 3 cannot be shared out between 2 heads"),
         ({"share_all_embeddings": True}, "needs a joint dictionary"),
         (
             {"share_decoder_input_output_embed": True, "decoder_out_embed_dim": 5},

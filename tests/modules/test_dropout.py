@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from s2s_plugin.modules.dropout import Dropout
+from s2s_plugin.modules.dropout import Dropout, draw_keep
 
 
 @pytest.mark.parametrize("p", [0.05, 0.4, 0.9])
@@ -37,6 +37,21 @@ def test_a_seed_repeats_it():
 def test_off_in_evaluation_and_at_zero():
     x = torch.ones(3, 2)
     assert Dropout(0.5).eval()(x) is x and Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_a_shared_mask_is_the_same_along_its_dimension(dim):
+    torch.manual_seed(54)
+    y = Dropout(0.5, shared_dim=dim)(torch.ones(7, 8, 9))
+    first = y.narrow(dim, 0, 1)
+    assert y.equal(first.expand_as(y)) and first.unique().tolist() == [0.0, 2.0]
+
+
+def test_factors_keep_the_mean():
+    torch.manual_seed(55)
+    keep = draw_keep((300, 301), 0.3, torch.zeros(1))
+    assert keep.unique().numel() == 2 and keep.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert draw_keep((2, 3), 0.3, torch.zeros(1, dtype=torch.bool)).dtype == torch.float32
 
 
 def test_dtype_stays():

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from s2s_plugin.modules.cells import CellKind
 from s2s_plugin.modules.encoder import RNNEncoder
 from s2s_plugin.modules.frames import build_frames
 from s2s_plugin.ops.reference import GATES
 
 
-def make_encoder(cell="lstm", **changes):
+def make_encoder(cell="lstm", kind=None, **changes):
     torch.manual_seed(11)
-    options = dict(cell=cell, input_size=5, hidden_size=3, num_layers=2, bidirectional=True, dropout=0.0)
+    kind = CellKind(cell, **(kind or {}))
+    options = dict(kind=kind, input_size=5, hidden_size=3, num_layers=2, bidirectional=True, dropout=0.0)
     return RNNEncoder(**{**options, **changes}).double().eval()
 
 
@@ -28,8 +30,9 @@ def pad(sentences, side):
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_sentence_is_read_alike_alone_and_in_a_batch(cell, bidirectional, side):
-    encoder = make_encoder(cell, bidirectional=bidirectional)
+@pytest.mark.parametrize("options", [{}, {"kind": {"layer_norm": True, "transitions": 2}, "residual": True}], ids=str)
+def test_a_sentence_is_read_alike_alone_and_in_a_batch(cell, bidirectional, side, options):
+    encoder = make_encoder(cell, bidirectional=bidirectional, **options)
     sentences = [torch.randn(n, 5, dtype=torch.float64) for n in (4, 1, 7)]
     x, mask = pad(sentences, side)
     batch = encoder(x, mask)

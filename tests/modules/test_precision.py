@@ -93,7 +93,7 @@ def test_many_steps_equal_teacher_forcing(cell):
     """The attending layer hands its state on unrounded: 300 steps of a search end where teacher forcing does."""
     _, model = twins(decoder_cell=cell)
     prev = torch.randint(4, 13, (2, 300), generator=torch.Generator().manual_seed(42))
-    model.decoder.decoder.first_layer.hidden_proj.bias.data.add_(2.0)  # gates that remember
+    model.decoder.decoder.first_layer.cells[0].hidden_proj.bias.data.add_(2.0)  # gates that remember
     with torch.no_grad():
         encoder_out, state = model.encoder(SOURCE), {}
         whole, _ = model.decoder(prev, encoder_out=encoder_out)

@@ -5,8 +5,10 @@ import torch
 
 from s2s_plugin.ops import parallel_attention, reference
 
+HEADS_AND_DROPOUT = [(1, False), (3, False), (3, True), (1, True)]
 
-def make_inputs(steps, batch, source, attn_dim, memory_size, dtype):
+
+def make_inputs(steps, batch, source, attn_dim, memory_size, dtype, heads=1, has_dropout=False):
     def tensor(*shape):
         return torch.randn(*shape, dtype=dtype).requires_grad_()
 
@@ -21,23 +23,28 @@ def make_inputs(steps, batch, source, attn_dim, memory_size, dtype):
         tensor(batch, source, memory_size),
         tensor(attn_dim),
         mask,
+        heads,
+        torch.bernoulli(torch.full((steps, batch, heads, source), 0.5, dtype=dtype)) * 2 if has_dropout else None,
     )
 
 
-def test_gradcheck(ways):
+@pytest.mark.parametrize("heads, has_dropout", HEADS_AND_DROPOUT)
+def test_gradcheck(heads, has_dropout, ways):
     torch.manual_seed(61)
-    assert torch.autograd.gradcheck(parallel_attention.parallel_attention, make_inputs(3, 2, 4, 5, 6, torch.float64))
+    inputs = make_inputs(3, 2, 4, 9, 6, torch.float64, heads, has_dropout)
+    assert torch.autograd.gradcheck(parallel_attention.parallel_attention, inputs)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 11, 9), (7, 5, 6, 11, 9)])
-def test_equals_reference(sizes, ways):
+@pytest.mark.parametrize("heads, has_dropout", HEADS_AND_DROPOUT)
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 12, 9), (7, 5, 6, 12, 9)])
+def test_equals_reference(sizes, heads, has_dropout, ways):
     results = []
     for function in (reference.parallel_attention, parallel_attention.parallel_attention):
         torch.manual_seed(62)
-        inputs = make_inputs(*sizes, torch.float32)
+        inputs = make_inputs(*sizes, torch.float32, heads, has_dropout)
         out = function(*inputs)
         sum((y * torch.randn(y.shape)).sum() for y in out).backward()
-        results.append([*out, *(x.grad for x in inputs[:-1])])
+        results.append([*out, *(x.grad for x in inputs[:4])])
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
