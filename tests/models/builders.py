@@ -6,15 +6,23 @@ from fairseq.data import Dictionary
 
 from s2s_plugin.models.attn_rnn_s2s import AttnRNNS2SModel
 from s2s_plugin.models.config import AttnRNNS2SConfig
+from s2s_plugin.models.presets import PRESETS
 
 SMALL = {
     "encoder_embed_dim": 6,
-    "encoder_hidden_size": 5,
+    "encoder_hidden_size": 6,
     "decoder_embed_dim": 4,
     "decoder_hidden_size": 7,
-    "attn_dim": 3,
+    "attn_dim": 8,
     "dropout": 0.0,
 }
+
+
+def preset(name: str) -> dict:
+    """The options of an architecture, but for its sizes, and with at most three layers a side."""
+    sizes = {*SMALL, "decoder_out_embed_dim"} - {"dropout"}
+    options = {option: value for option, value in PRESETS[name].items() if option not in sizes}
+    return {option: min(value, 3) if option.endswith("_layers") else value for option, value in options.items()}
 
 
 def make_dictionary(words: int, prefix: str = "w") -> Dictionary:

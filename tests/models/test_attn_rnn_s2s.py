@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from s2s_plugin.models.presets import PRESETS
-from tests.models.builders import make_dictionary, make_model, make_task
+from tests.models.builders import make_dictionary, make_model, make_task, preset
 
 PAD, EOS = 1, 2
 SOURCES = [[4, 9, 5, 7, EOS], [6, 6, EOS], [10, EOS]]
@@ -28,8 +28,8 @@ VARIANTS = {
         "encoder_bidirectional": True,
     },
     "heads, normed, residual, maxout": {
-        "attn_heads": 5,
-        "attn_dim": 10,
+        "attn_heads": 3,
+        "attn_dim": 9,
         "attn_energy": "normed",
         "encoder_layers": 3,
         "decoder_layers": 3,
@@ -38,9 +38,9 @@ VARIANTS = {
         "decoder_readout": "maxout",
         "decoder_context": "first",
     },
-    "parallel heads, linear": {"attn_mode": "parallel", "attn_heads": 5, "attn_dim": 10, "decoder_readout": "linear"},
+    "parallel heads, linear": {"attn_mode": "parallel", "attn_heads": 3, "attn_dim": 9, "decoder_readout": "linear"},
     "no attention": {"decoder_attention": "0", "attn_dim": None, "decoder_layers": 2},
-    **{name: options for name, options in PRESETS.items()},
+    **{name: {**preset(name), "dropout": 0.0} for name in PRESETS},
 }
 
 
@@ -185,7 +185,7 @@ def test_initialisation_of_what_is_done_with_the_state(layer_norm):
     bias = layer.cells[0].hidden_proj.bias if layer_norm else layer.bias_hh_l0
     for block in (*weight.chunk(4), *cell.hidden_proj.weight.chunk(3)):
         torch.testing.assert_close(block @ block.t(), torch.eye(len(block)))
-    assert bias[5:10].ge(4.9).all() and bias[:5].le(0.1).all() and bias[10:].le(0.1).all()
+    assert bias[6:12].ge(4.9).all() and bias[:6].le(0.1).all() and bias[12:].le(0.1).all()
     assert cell.hidden_proj.bias.abs().le(0.1).all()
 
 
@@ -234,7 +234,7 @@ def test_pretrained_embeddings_are_read_and_frozen(tmp_path, side):
             {"forget_gate_bias": 1.0, "encoder_cell": "gru", "decoder_cell": "tanh"},
             "gate-bias 1.0 is for lstm",
         ),
-        ({"attn_heads": 2}, "attn_dim 3 cannot be shared out between 2 heads"),
+        ({"attn_heads": 3}, "attn_dim 8 cannot be shared out between 3 heads"),
         ({"share_all_embeddings": True}, "needs a joint dictionary"),
         (
             {"share_decoder_input_output_embed": True, "decoder_out_embed_dim": 5},
