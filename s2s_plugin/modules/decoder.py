@@ -120,5 +120,5 @@ class RNNDecoder(nn.Module):
             ends.append(end)
         features = self.readout_dropout(self.readout(self.dropout(y), *context, x)).transpose(0, 1)
         hiddens, cells = zip(*ends, strict=True)
-        state = state._replace(hidden=torch.stack(hiddens), cell=torch.stack(cells) if self.has_cell else None)
-        return DecoderOutput(features, first.attn, state)
+        cell = torch.stack(cells) if self.has_cell else None
+        return DecoderOutput(features, first.attn, DecoderState(torch.stack(hiddens), cell, state.keys, state.values))

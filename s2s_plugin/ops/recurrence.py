@@ -204,10 +204,10 @@ def recurrence(
     shape = Shape(cell_type, len(cells), read is not None, read_at, heads)
     x_preact, source = cast(x_preact), cast_source(source)
     # The matrices and what is added to their products; gains and the cell state's norm stay in float32.
-    cells = [weights._replace(w_hidden=cast(weights.w_hidden), b_hidden=cast(weights.b_hidden)) for weights in cells]
+    cells = [Cell(cast(w.w_hidden), cast(w.b_hidden), w.b_input, w.gain_hidden, w.gain_cell, w.b_cell) for w in cells]
     if read is not None:
         (v,) = cast_for_reading(read.v)
-        read = read._replace(w_query=cast(read.w_query), v=v, w_context=cast(read.w_context))
+        read = Read(cast(read.w_query), v, cast(read.w_context), read.gain_context)
     if hidden_keep is not None:
         hidden_keep = hidden_keep.to(x_preact.dtype)
     flat = [tensor for weights in cells for tensor in weights] + list(read or ())

@@ -76,7 +76,7 @@ def test_other_dtypes(linear):
         assert_fresh(linear, torch.ones(2, 16, dtype=dtype))
 
 
-@pytest.mark.parametrize("attn_mode", ["recurrent", "parallel"])
+@pytest.mark.parametrize("attn_mode", ["recurrent", "conditional", "parallel"])
 def test_a_model_can_be_exported(attn_mode):
     model = make_model(attn_mode=attn_mode)
     with torch.no_grad():
