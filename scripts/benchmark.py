@@ -35,12 +35,17 @@ SIZES = (
 TRAINING = "--optimizer adam --lr 1e-3 --clip-norm 1.0 --dropout 0.4 --label-smoothing 0.1"
 LSTM = "--task translation --arch lstm --criterion label_smoothed_cross_entropy"
 OURS = "--task attn_translation --arch attn_rnn_s2s --criterion attn_label_smoothed_cross_entropy"
-GNMT = f"{OURS} --attn-mode parallel"
+OF_LSTMS = f"{OURS} --encoder-cell lstm --decoder-cell lstm --decoder-bridge last"
+LIKE = f"{OF_LSTMS} --attn-mode recurrent"
+"""What `lstm` is, but for the attention."""
+GNMT = f"{OF_LSTMS} --attn-mode parallel"
 SYSTEMS = {
     "cpu": {
         "lstm": LSTM,
         "attn_rnn_s2s": OURS,
         "attn_rnn_s2s, bfloat16": f"{OURS} --compute-dtype bfloat16",
+        "attn_rnn_s2s of LSTMs": LIKE,
+        "attn_rnn_s2s of LSTMs, bfloat16": f"{LIKE} --compute-dtype bfloat16",
         "attn_rnn_s2s_gnmt": GNMT,
         "attn_rnn_s2s_gnmt, bfloat16": f"{GNMT} --compute-dtype bfloat16",
     },
@@ -49,6 +54,8 @@ SYSTEMS = {
         "lstm, bf16": f"{LSTM} --bf16",
         "attn_rnn_s2s": OURS,
         "attn_rnn_s2s, bf16": f"{OURS} --bf16",
+        "attn_rnn_s2s of LSTMs": LIKE,
+        "attn_rnn_s2s of LSTMs, bf16": f"{LIKE} --bf16",
         "attn_rnn_s2s_gnmt": GNMT,
         "attn_rnn_s2s_gnmt, bf16": f"{GNMT} --bf16",
     },

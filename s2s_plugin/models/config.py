@@ -45,7 +45,7 @@ class AttnRNNS2SConfig(FairseqDataclass):
         },
     )
 
-    encoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the encoder"})
+    encoder_cell: CELLS = field(default="gru", metadata={"help": "recurrent cell of the encoder"})
     encoder_embed_dim: int = field(default=512, metadata={"help": "width of the source embeddings"})
     encoder_embed_path: Optional[str] = field(
         default=None, metadata={"help": "file of pretrained source embeddings: 'word value value ...' a line"}
@@ -80,7 +80,7 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default=0.0, metadata={"help": "share of the source words whose embeddings are left out in training"}
     )
 
-    decoder_cell: CELLS = field(default="lstm", metadata={"help": "recurrent cell of the decoder"})
+    decoder_cell: CELLS = field(default="gru", metadata={"help": "recurrent cell of the decoder"})
     decoder_embed_dim: int = field(default=512, metadata={"help": "width of the target embeddings"})
     decoder_embed_path: Optional[str] = field(
         default=None, metadata={"help": "file of pretrained target embeddings: 'word value value ...' a line"}
@@ -91,7 +91,7 @@ class AttnRNNS2SConfig(FairseqDataclass):
     )
     decoder_layers: int = field(default=1, metadata={"help": "number of decoder layers"})
     decoder_bridge: ChoiceEnum(list(BRIDGES)) = field(
-        default="last",
+        default="mean",
         metadata={"help": "the decoder starts from zeros, from the encoder's last states, or from the memory's mean"},
     )
     decoder_layer_norm: bool = field(
@@ -108,7 +108,7 @@ class AttnRNNS2SConfig(FairseqDataclass):
     )
     decoder_attention: str = field(default="1", metadata={"help": "'0' for a decoder without attention"})
     attn_mode: ChoiceEnum([kind for kind in FIRST_LAYERS if kind != "none"]) = field(
-        default="recurrent",
+        default="conditional",
         metadata={
             "help": "recurrent: the previous state asks, the context is part of the next state (Bahdanau et al. 2015); "
             "conditional: a first cell of the present step asks and a second one reads (Nematus); parallel: the first "

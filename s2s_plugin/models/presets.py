@@ -9,6 +9,8 @@ PRESETS = {
     "attn_rnn_s2s_vanilla": {
         "encoder_cell": "tanh",
         "decoder_cell": "tanh",
+        "attn_mode": "recurrent",
+        "decoder_bridge": "last",
         "encoder_bidirectional": True,
     },
     # RNNsearch of Bahdanau, Cho and Bengio (2015, app. A and B): the previous state asks, maxout readout, no dropout.
@@ -24,6 +26,8 @@ PRESETS = {
         "attn_dim": 1000,
         "decoder_out_embed_dim": 500,
         "decoder_readout": "maxout",
+        "attn_mode": "recurrent",
+        "decoder_bridge": "last",
         "hidden_init": "orthogonal",
         "dropout": 0.0,
     },
@@ -39,15 +43,22 @@ PRESETS = {
         "hidden_init": "orthogonal",
         "variational_dropout": True,
     },
-    # GNMT (Wu et al. 2016, sec. 3), as small as its user says: normalised energies, residual connections where there
-    # are layers for them, and a first decoder layer that reads words alone, so that all contexts are read at once.
+    # GNMT (Wu et al. 2016, sec. 3) but for its depth: normalised energies, and a first decoder layer that reads words
+    # alone, so that all contexts are read at once. The rest of it is --encoder-layers 8 --decoder-layers 8.
     "attn_rnn_s2s_gnmt": {
+        "encoder_cell": "lstm",
+        "decoder_cell": "lstm",
+        "decoder_bridge": "last",
         "attn_mode": "parallel",
         "attn_energy": "normed",
         "encoder_bidirectional": True,
     },
     # RNMT+ (Chen et al. 2018, sec. 3): deep, normalised cells, residual connections, four heads, context everywhere.
     "attn_rnn_s2s_rnmt_plus": {
+        "encoder_cell": "lstm",
+        "decoder_cell": "lstm",
+        "attn_mode": "recurrent",
+        "decoder_bridge": "last",
         "encoder_embed_dim": 1024,
         "decoder_embed_dim": 1024,
         "encoder_hidden_size": 1024,
@@ -64,8 +75,6 @@ PRESETS = {
     },
     # For trials, lessons and machines with little memory: under a million parameters besides the embeddings.
     "attn_rnn_s2s_tiny": {
-        "encoder_cell": "gru",
-        "decoder_cell": "gru",
         "encoder_bidirectional": True,
         "encoder_embed_dim": 128,
         "decoder_embed_dim": 128,

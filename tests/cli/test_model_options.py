@@ -12,7 +12,8 @@ COMMANDS = {
     ),
     "regularised": (
         "--dropout 0.2 --variational-dropout --encoder-dropout-hidden 0.1 --decoder-dropout-hidden 0.1 "
-        "--encoder-word-dropout 0.1 --decoder-word-dropout 0.1 --decoder-dropout-readout 0.3 --forget-gate-bias 1"
+        "--encoder-word-dropout 0.1 --decoder-word-dropout 0.1 --decoder-dropout-readout 0.3 --forget-gate-bias 1 "
+        "--encoder-cell lstm --decoder-cell lstm --attn-mode recurrent"
     ),
     "deep": (
         "--encoder-layers 3 --decoder-layers 3 --encoder-residual --decoder-residual --attn-heads 2 "

@@ -178,7 +178,11 @@ def test_options_of_regularisation_reach_their_places():
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_initialisation_of_what_is_done_with_the_state(layer_norm):
     model = make_model(
-        hidden_init="orthogonal", forget_gate_bias=5.0, encoder_layer_norm=layer_norm, decoder_cell="gru"
+        encoder_cell="lstm",
+        hidden_init="orthogonal",
+        forget_gate_bias=5.0,
+        encoder_layer_norm=layer_norm,
+        decoder_cell="gru",
     )
     layer, cell = model.encoder.encoder.forward_layers[0], model.decoder.decoder.first_layer.cells[0]
     weight = layer.cells[0].hidden_proj.weight if layer_norm else layer.weight_hh_l0
