@@ -2,10 +2,10 @@
 
 usage: python scripts/benchmark_parts.py [TEXT.src TEXT.tgt | DATA] [--max-tokens 2500] [--repeats 15] ...
 
-The parts of attn_rnn_s2s, made of LSTMs and with the previous state asking, are timed one by one, forward and backward, on
-the batch of middle length. Beside each stand its matrix products, each made once for all time steps, by itself, in the same
-process: the ceiling of this machine. The layer that attends is held against torch.nn.LSTM without attention. Let nothing
-else run meanwhile.
+The parts of attn_rnn_s2s, made of LSTMs and with the previous state asking, are timed one by one, forward and backward,
+on the batch of middle length. Beside each stand its matrix products, each made once for all time steps, by itself, in
+the same process: the ceiling of this machine. The layer that attends is held against torch.nn.LSTM without attention.
+Let nothing else run meanwhile.
 """
 
 import statistics

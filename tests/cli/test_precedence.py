@@ -11,7 +11,7 @@ from s2s_plugin.models.presets import PRESETS
 from tests.helpers import ARCHS, hypotheses, model_options, read_checkpoint, run_generate, run_train
 
 DEFAULTS = AttnRNNS2SConfig()
-GIVEN = {"encoder_cell": "gru", "decoder_cell": "gru", "decoder_bridge": "mean", "dropout": 0.25}
+GIVEN = {"encoder_cell": "lstm", "decoder_cell": "tanh", "decoder_bridge": "zero", "dropout": 0.25}
 SIZES = {"encoder_embed_dim", "encoder_hidden_size", "decoder_embed_dim", "decoder_hidden_size", "attn_dim"}
 
 
