@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import checkpoints, criterions  # noqa: F401
+from . import checkpoints, criterions, scoring  # noqa: F401
 from .models import attn_rnn_s2s  # noqa: F401
 from .tasks import attn_translation  # noqa: F401
 

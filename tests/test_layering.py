@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "models": ({"ops", "modules"}, {"fairseq", "omegaconf"}),
     "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
+    "scoring": (set(), {"fairseq"}),
 }
 STANDARD = {
     "argparse", "collections", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings",
