@@ -1,6 +1,10 @@
 """Averages the parameters of checkpoints of one training and writes a model without the optimizer's state.
 
-usage: average_checkpoints.py --output MODEL.pt CHECKPOINT.pt [CHECKPOINT.pt ...]
+usage: average_checkpoints.py --output MODEL.pt [--best N] [--ema] CHECKPOINT.pt [CHECKPOINT.pt ...]
+
+With --best, only the N of them that were best in validation, by the scores in the names that fairseq-train gives them
+under --keep-best-checkpoints: checkpoint.best_bleu_36.1203.pt. With --ema, the moving average of the parameters that
+fairseq-train --store-ema kept takes the place of the parameters.
 
 Averaging the last epochs usually translates better than the best of them (Junczys-Dowmunt, Dwojak and Sennrich 2016,
 https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its size. Checkpoints are read with
@@ -9,6 +13,7 @@ https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its siz
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable
 
@@ -41,19 +46,41 @@ def average(states: Iterable[dict]) -> dict:
     return averaged
 
 
+def best_of(paths: list[str], count: int) -> list[str]:
+    """The `count` checkpoints whose names hold the highest scores.
+
+    fairseq adds a digit to the three decimals so that equal scores make different names.
+
+    Raises:
+        ValueError: a name without a score.
+    """
+    scores = {}
+    for path in paths:
+        found = re.search(r"checkpoint\.best_\w+_(\d+\.\d+)\.pt$", path)
+        if found is None:
+            raise ValueError(f"--best: the name of {path} holds no score")
+        scores[path] = float(found.group(1))
+    return sorted(paths, key=scores.get, reverse=True)[:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", required=True)
+    parser.add_argument("--best", type=int)
+    parser.add_argument("--ema", action="store_true")
     parser.add_argument("checkpoints", nargs="+")
     args = parser.parse_args()
+    chosen = best_of(args.checkpoints, args.best) if args.best else args.checkpoints
     result = {}
 
     def models():
         # One after the other: with their optimizers' states they are large.
-        for path in args.checkpoints:
+        for path in chosen:
             checkpoint_utils.load_checkpoint_to_cpu(path)  # refuses what is none, and says why
             result.update(torch.load(path, map_location="cpu", weights_only=True))
-            yield result["model"]
+            if args.ema and "ema" not in result["extra_state"]:
+                raise ValueError(f"{path} holds no moving average: train with --store-ema")
+            yield result["extra_state"].pop("ema") if args.ema else result["model"]
 
     averaged = average(models())
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.

@@ -12,9 +12,10 @@ say() { printf '==> %-11s %s\n' "$1" "$2"; }
 
 # --- options ----------------------------------------------------------------------------------------------------------
 # A table has a line `name | kind | default | help` for each option; a line without `|` is a heading of --help.
-# Kinds: int (1 or more), count (0 or more), number (0 or more), share (0 to below 1), lang, word, file (must exist),
-# path, flag, and choice:a,b,c. A value comes from the command line, else from the environment variable S2S_NAME, else
-# from the differences that a mode sets, else from the table.
+# Kinds: int (1 or more), count (0 or more), counts (several, between spaces), number (0 or more), share (0 to below 1),
+# coverage (0.98 to 1, as sentencepiece has it), lang, langs (several), word, file and folder (must exist), path, flag, and
+# choice:a,b,c. A value comes from the command line, else from the environment variable S2S_NAME, else from the differences
+# that a mode sets, else from the table.
 
 trim() {
   local text=$1
@@ -37,13 +38,20 @@ environment_of() { printf 'S2S_%s' "$1" | tr 'a-z-' 'A-Z_'; }
 
 # Prints what is wrong with a value of a kind, or nothing.
 value_fault() { # kind value
-  local number='^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$'
+  local number='^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$' word
   case $1 in
     int) [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || echo "must be a whole number of at least 1" ;;
     count) [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] || echo "must be a whole number of at least 0" ;;
     number) [[ $2 =~ $number ]] || echo "must be a number of at least 0" ;;
     share) [[ $2 =~ ^(0|0?\.[0-9]+|0\.)$ ]] || echo "must be a number from 0 to below 1" ;;
+    coverage) [[ $2 =~ ^(1(\.0*)?|0?\.9[89][0-9]*)$ ]] || echo "must be a number from 0.98 to 1" ;;
     lang) [[ $2 =~ ^[a-z]{2,3}([_-][A-Za-z]+)?$ ]] || echo "must be a language code such as en, zh or pt_BR" ;;
+    counts | langs)
+      for word in $2; do
+        [ -z "$(value_fault "${1%s}" "$word")" ] || echo "$word $(value_fault "${1%s}" "$word")"
+      done
+      [ -z "$(tr -s ' ' '\n' <<<"$2" | sort | uniq -d)" ] || echo "says one twice"
+      ;;
     word) [[ $2 =~ ^[A-Za-z0-9_-]+$ ]] || echo "must be a name of letters, digits and _" ;;
     flag) [[ $2 =~ ^[01]$ ]] || echo "must be 1 (yes) or 0 (no)" ;;
     file)
@@ -55,6 +63,7 @@ value_fault() { # kind value
         echo "cannot be read"
       fi
       ;;
+    folder) [ -d "$2" ] || echo "is no folder" ;;
     path)
       case $2 in
         '') echo "must not be empty" ;;
@@ -75,10 +84,12 @@ set_option() { # kind name value shown
   printf -v "$(variable_of "$2")" '%s' "$3"
 }
 
-# Sets opt_NAME for every option of the table, and the array EXTRA to what follows `--`.
+# Sets opt_NAME for every option of the table, GIVEN to the names of those that the user gave, and the array EXTRA to what
+# follows `--`.
 parse_options() { # table mode-differences argument...
   local table=$1 differences=$2 line name kind default help names="" given value env pair
   shift 2
+  GIVEN=" "
   while IFS= read -r line; do
     split_option "$line" || continue
     names="$names --$name"
@@ -87,7 +98,10 @@ parse_options() { # table mode-differences argument...
     done
     printf -v "$(variable_of "$name")" '%s' "$default"
     env=$(environment_of "$name")
-    [ -z "${!env:-}" ] || set_option "$kind" "$name" "${!env}" "$env"
+    if [ -n "${!env:-}" ]; then
+      set_option "$kind" "$name" "${!env}" "$env"
+      GIVEN="$GIVEN$name "
+    fi
   done <<<"$table"
   EXTRA=()
   while [ $# -gt 0 ]; do
@@ -117,8 +131,15 @@ parse_options() { # table mode-differences argument...
       [ -n "$value" ] || die "--${given%%=*} needs a value"
     fi
     set_option "$kind" "$name" "$value" "--$name"
+    GIVEN="$GIVEN$name "
     shift
   done
+}
+
+# Whether the user gave the option, on the command line or as an environment variable.
+was_given() { # name
+  case $GIVEN in *" $1 "*) return 0 ;; esac
+  return 1
 }
 
 # Sets kind, default and help to those of the option; false if the table has none of that name.
@@ -151,7 +172,9 @@ print_options() { # table mode-differences
       case $kind in
         flag) kind="" default="" ;;
         choice:*) kind=$(printf '%s' "${kind#choice:}" | tr , '|') ;;
-        int | count | number | share) kind=N ;;
+        int | count | number | share | coverage) kind=N ;;
+        counts) kind='"N ..."' ;;
+        langs) kind='"LANG ..."' ;;
         *) kind=$(printf '%s' "$kind" | tr '[:lower:]' '[:upper:]') ;;
       esac
       kind="--$name${kind:+ $kind}"
@@ -161,6 +184,17 @@ print_options() { # table mode-differences
       printf '\n%s\n' "$line"
     fi
   done <<<"$1"
+}
+
+absolute() { case $1 in '' | /*) printf '%s' "$1" ;; *) printf '%s/%s' "$2" "$1" ;; esac }
+
+# Learning rates from a peak down to 0 with the last epoch, one an epoch, between commas. fairseq's own linear decay wants
+# the number of updates, which nobody knows yet.
+linear_rates() { # peak epochs
+  awk -v peak="$1" -v epochs="$2" 'BEGIN {
+    for (epoch = 1; epoch <= epochs; epoch++)
+      printf "%s%.4g", (epoch > 1 ? "," : ""), peak * (1 - (epoch - 0.5) / epochs)
+  }'
 }
 
 # --- stages -----------------------------------------------------------------------------------------------------------
@@ -176,23 +210,43 @@ settings_of() {
   done
 }
 
+# The same for options that stamps of earlier versions lack: only those that are not at their defaults, so that what was
+# made before such an option existed is not made again.
+changed_settings_of() {
+  local name variable option kind default help
+  for option in "$@"; do
+    find_option "$OPTIONS" "$option"
+    variable=$(variable_of "$option")
+    [ "${!variable}" = "$default" ] || settings_of "$option"
+  done
+}
+
 input_stamp() { printf 'input-%s=%s\n' "$1" "$(cksum <"$WORK/stamps/$1")"; }
+
+# The value of a key in a stamp; of an option that the stamp lacks, its default.
+stamped_value() { # stamp key
+  local line name kind default="" help
+  if line=$(grep "^$2=" <<<"$1"); then
+    printf '%s' "${line#*=}"
+  elif find_option "${OPTIONS:-}" "$2"; then
+    printf '%s' "$default"
+  fi
+}
 
 # Says in a few words how settings differ: "vocab-tgt 6000 -> 3000".
 describe_change() { # old new
-  local line key old said=""
-  while IFS= read -r line; do
-    key=${line%%=*}
-    old=$(grep "^$key=" <<<"$1" || true)
-    if [ "$old" != "$line" ]; then
+  local key old new said=""
+  while IFS= read -r key; do
+    old=$(stamped_value "$1" "$key") new=$(stamped_value "$2" "$key")
+    if [ "$old" != "$new" ]; then
       case $key in
         input-*) [ -n "$said" ] || said="what it builds on" ;;
         arguments) [ -n "$said" ] || said="arguments of fairseq-train" ;;
         corpus) said="${said:+$said, }the corpus" ;;
-        *) said="${said:+$said, }$key ${old#*=} -> ${line#*=}" ;;
+        *) said="${said:+$said, }$key $old -> $new" ;;
       esac
     fi
-  done <<<"$2"
+  done < <(printf '%s\n' "$2" "$1" | sed 's/=.*//' | awk 'NF && !seen[$0]++')
   printf '%s' "${said:-settings}"
 }
 

@@ -1,8 +1,9 @@
 """From parallel text to sentencepiece-encoded parallel text. Streams: the corpus need not fit into memory.
 
     prepare.py text        checks the corpus and writes WORK/text/{train,valid,test}.{SRC,TGT}
+    prepare.py tests       checks test sets of their own and writes WORK/tests/{test,test2}.{SRC,TGT}
     prepare.py vocabulary  learns WORK/spm/{SRC,TGT}.model from the training text
-    prepare.py encode      writes WORK/encoded/{train,valid,test}.{SRC,TGT}
+    prepare.py encode      writes WORK/encoded/SPLIT.{SRC,TGT} or WORK/tests-encoded/SPLIT.{SRC,TGT}
 
 What people bring may be plain or gzipped (by the ending .gz). Lines are UTF-8, and line N of one file translates line N
 of the other.
@@ -15,12 +16,14 @@ import heapq
 import itertools
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 SPLITS = ("train", "valid", "test")
+TESTS = ("test", "test2")
 Pair = tuple[str, str]
 
 
@@ -193,32 +196,50 @@ def make_text(args) -> None:
                 pairs = take(pairs, args.limit if split == "train" else max(2, args.limit // 20))
             counts[split] = write_pairs(pairs, folder, split, langs)
     else:
-        files = {split: [getattr(args, f"{split}_{side}") for side in ("src", "tgt")] for split in SPLITS}
-        given = {split: [Path(p) for p in paths] for split, paths in files.items() if all(paths)}
+        train = Path(args.train_src), Path(args.train_tgt)
 
         def training_pairs() -> Iterator[Pair]:
-            return take(drop_blank(read_pairs(*given["train"])), args.limit)
+            return take(drop_blank(read_pairs(*train)), args.limit)
 
         # The small files first: a mistake in them then shows before the large ones are read.
-        for split in ("valid", "test"):
-            if split in given:
-                counts[split] = write_pairs(drop_blank(read_pairs(*given[split])), folder, split, langs)
-        missing = [split for split in ("valid", "test") if split not in given]
-        if missing:
-            counts.update(split_training(training_pairs, folder, missing, langs))
+        if args.valid_src:
+            counts["valid"] = write_given(Path(args.valid_src), Path(args.valid_tgt), folder, "valid", langs)
+        if args.hold_out:
+            counts.update(split_training(training_pairs, folder, args.hold_out, langs))
         else:
             counts["train"] = write_pairs(training_pairs(), folder, "train", langs)
-        for split, paths in given.items():
-            if counts[split] == 0:
-                raise BadInput(f"{paths[0]} and {paths[1]} hold no pair with text on both sides")
+        if counts["train"] == 0:
+            raise BadInput(f"{train[0]} and {train[1]} hold no pair with text on both sides")
     publish_folder(folder)
-    print(f"{counts['train']:,} pairs to train on, {counts['valid']:,} to validate, {counts['test']:,} to test")
+    purposes = {"train": "pairs to train on", "valid": "to validate", "test": "to test"}
+    print(", ".join(f"{counts[split]:,} {purpose}" for split, purpose in purposes.items() if split in counts))
+
+
+def make_tests(args) -> None:
+    langs = (args.src_lang, args.tgt_lang)
+    folder = fresh_folder(Path(args.work) / "tests")
+    said = []
+    for test in TESTS:
+        source, target = getattr(args, f"{test}_src"), getattr(args, f"{test}_tgt")
+        if source:
+            count = write_given(Path(source), Path(target), folder, test, langs)
+            said.append(f"{count:,} pairs of {Path(source).name}")
+    publish_folder(folder)
+    print(", ".join(said))
+
+
+def write_given(source: Path, target: Path, folder: Path, split: str, langs: Pair) -> int:
+    """Writes the pairs of two files that hold a split; returns their number."""
+    count = write_pairs(drop_blank(read_pairs(source, target)), folder, split, langs)
+    if count == 0:
+        raise BadInput(f"{source} and {target} hold no pair with text on both sides")
+    return count
 
 
 def learn_vocabulary(
-    text: Path, model: Path, *, kind: str, size: int, coverage: float, threads: int, sample: int = 2_000_000
+    texts: list[Path], model: Path, *, kind: str, size: int, coverage: float, threads: int, sample: int = 2_000_000
 ) -> int:
-    """Learns a sentencepiece model from a text file; returns the number of its pieces, at most `size`.
+    """Learns a sentencepiece model from text files; returns the number of its pieces, at most `size`.
 
     The text is not normalised (`identity`): sentencepiece's default turns full-width punctuation into ASCII. A corpus
     that does not hold so many pieces gets as many as it holds. Of a corpus of more than `sample` lines as many are
@@ -231,11 +252,12 @@ def learn_vocabulary(
 
     # The generator has a seed of its own, so that the same text gives the same model.
     sentencepiece.set_random_generator_seed(1)
-    lines = sum(1 for _ in text.open("rb"))
+    lines = sum(1 for text in texts for _ in text.open("rb"))
+    names = " and ".join(text.name for text in texts)
     options = {"input_sentence_size": sample, "shuffle_input_sentence": True} if lines > sample else {}
     try:
         sentencepiece.SentencePieceTrainer.train(
-            input=str(text),
+            input=[str(text) for text in texts],
             model_prefix=str(model.with_suffix("")),
             model_type=kind,
             vocab_size=size,
@@ -250,29 +272,33 @@ def learn_vocabulary(
         few = re.search(r"required_chars\. (\d+) vs (\d+)", str(error))
         if few:
             raise BadInput(
-                f"a vocabulary of {size} is too small for {text.name}: its characters alone take {few.group(2)} pieces"
+                f"a vocabulary of {size} is too small for {names}: the characters alone take {few.group(2)} pieces"
             ) from None
-        raise BadInput(f"sentencepiece cannot learn from {text}: {str(error).strip()}") from None
+        raise BadInput(f"sentencepiece cannot learn from {names}: {str(error).strip()}") from None
     return sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
 
 
 def make_vocabulary(args) -> None:
     folder = fresh_folder(Path(args.work) / "spm")
+    texts = {lang: Path(args.work) / "text" / f"train.{lang}" for lang in (args.src_lang, args.tgt_lang)}
     said = []
-    for side in ("src", "tgt"):
-        lang, asked = getattr(args, f"{side}_lang"), getattr(args, f"vocab_{side}")
-        kind = "char" if args.char and side == "tgt" else args.sp_type
-        size = learn_vocabulary(
-            Path(args.work) / "text" / f"train.{lang}",
-            folder / f"{lang}.model",
-            kind=kind,
-            size=asked,
-            coverage=args.coverage,
-            threads=args.threads,
-        )
+
+    def learn(name: str, langs: Iterable[str], size: int, kind: str) -> Path:
+        model = folder / f"{name}.model"
+        sources = [texts[lang] for lang in langs]
+        found = learn_vocabulary(sources, model, kind=kind, size=size, coverage=args.coverage, threads=args.threads)
         unit = "characters" if kind == "char" else f"{kind} pieces"
-        fewer = f" ({asked:,} asked for, the text holds no more)" if size < asked and kind != "char" else ""
-        said.append(f"{lang} {size:,} {unit}{fewer}")
+        fewer = f" ({size:,} asked for, the text holds no more)" if found < size and kind != "char" else ""
+        said.append(f"{' and '.join(langs)} {found:,} {unit}{fewer}")
+        return model
+
+    if args.joint_vocab:
+        # A copy: whoever wants the model of a language then need not know that it is both languages'.
+        model = learn(args.src_lang, list(texts), args.joint_vocab, args.sp_type)
+        shutil.copyfile(model, folder / f"{args.tgt_lang}.model")
+    else:
+        learn(args.src_lang, [args.src_lang], args.vocab_src, args.sp_type)
+        learn(args.tgt_lang, [args.tgt_lang], args.vocab_tgt, "char" if args.char else args.sp_type)
     publish_folder(folder)
     print(", ".join(said))
 
@@ -295,14 +321,17 @@ def make_encoded(args) -> None:
 
     langs = (args.src_lang, args.tgt_lang)
     work = Path(args.work)
-    folder = fresh_folder(work / "encoded")
+    text = work / args.folder
+    folder = fresh_folder(work / ("encoded" if args.folder == "text" else f"{args.folder}-encoded"))
     models = [sentencepiece.SentencePieceProcessor(model_file=str(work / "spm" / f"{lang}.model")) for lang in langs]
-    for split in SPLITS:
-        pairs = read_pairs(*(work / "text" / f"{split}.{lang}" for lang in langs))
+    for split in SPLITS + TESTS[1:]:
+        if not (text / f"{split}.{langs[0]}").exists():
+            continue
+        pairs = read_pairs(*(text / f"{split}.{lang}" for lang in langs))
         longest = args.max_length if split == "train" else None
         kept = write_pairs(encode_pairs(pairs, models, longest, args.threads), folder, split, langs)
         if split == "train":
-            total = sum(1 for _ in (work / "text" / f"train.{langs[0]}").open("rb"))
+            total = sum(1 for _ in (text / f"train.{langs[0]}").open("rb"))
             if kept == 0:
                 raise BadInput(f"every training pair is longer than --max-length {args.max_length} pieces")
             if kept < total:
@@ -339,19 +368,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
     text = steps.add_parser("text", parents=[shared])
     text.add_argument("--corpus", help="folder of {train,valid,test}.tsv.gz; else the files below")
     text.add_argument("--limit", type=int, default=0, help="use only the first training pairs")
-    for split in SPLITS:
+    for split in ("train", "valid"):
         text.add_argument(f"--{split}-src")
         text.add_argument(f"--{split}-tgt")
+    text.add_argument("--hold-out", nargs="*", choices=("valid", "test"), help="split these off the training text")
     text.set_defaults(run=make_text)
+    tests = steps.add_parser("tests", parents=[shared])
+    for test in TESTS:
+        tests.add_argument(f"--{test}-src")
+        tests.add_argument(f"--{test}-tgt")
+    tests.set_defaults(run=make_tests)
     vocabulary = steps.add_parser("vocabulary", parents=[shared])
-    vocabulary.add_argument("--vocab-src", type=int, required=True)
-    vocabulary.add_argument("--vocab-tgt", type=int, required=True)
+    vocabulary.add_argument("--vocab-src", type=int)
+    vocabulary.add_argument("--vocab-tgt", type=int)
+    vocabulary.add_argument("--joint-vocab", type=int, help="one model for both languages, instead of the above")
     vocabulary.add_argument("--sp-type", choices=("unigram", "bpe"), default="unigram")
     vocabulary.add_argument("--char", action="store_true", help="single characters on the target side")
-    vocabulary.add_argument("--coverage", type=float, default=0.9995)
+    vocabulary.add_argument("--coverage", type=float, required=True)
     vocabulary.set_defaults(run=make_vocabulary)
     encode = steps.add_parser("encode", parents=[shared])
-    encode.add_argument("--max-length", type=int, required=True)
+    encode.add_argument("--folder", choices=("text", "tests"), default="text")
+    encode.add_argument("--max-length", type=int, help="leave longer training pairs out")
     encode.set_defaults(run=make_encoded)
     return parser.parse_args(argv)
 

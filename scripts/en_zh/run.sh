@@ -34,17 +34,8 @@ fi
 differences='work=work/en_zh'
 if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$SMOKE_DIFFERENCES; fi
 parse_options "$OPTIONS" "$differences" "$@"
-check_options
-set_train_args
-set_search_args
-set_paths "$differences"
-lock_work
-cd "$ROOT"
-
-# shellcheck source=scripts/setup.sh
-source scripts/setup.sh
-find_device
-check_train_args
+start_recipe "$differences"
+test_text_stage
 text_stage
 vocabulary_stage
 train_stage

@@ -43,7 +43,8 @@ def main() -> None:
     args.hypotheses.write_text("".join(h + "\n" for h in hypotheses), encoding="utf-8")
     if untranslated:
         print(f"{untranslated} of {len(references)} sentences were not translated", file=sys.stderr)
-    for metric in (BLEU(tokenize=args.tokenizer), CHRF()):
+    # sacreBLEU warns of text that looks tokenised; with `none` it is meant to be.
+    for metric in (BLEU(tokenize=args.tokenizer, force=args.tokenizer == "none"), CHRF()):
         score = metric.corpus_score(hypotheses, [references])
         print(score.format(signature=str(metric.get_signature())))
 

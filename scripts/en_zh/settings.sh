@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All settings of the two recipes, in one place. Sourced by run.sh and train_large.sh.
+# All settings of the translation recipes, in one place. Sourced by run.sh, train_large.sh and examples/multi30k/run.sh.
 # shellcheck disable=SC2034,SC2154  # used by the scripts that source this; opt_* are set by name, from the table
 
 # name | kind | default | help
@@ -14,11 +14,15 @@ Where things are
   valid-tgt   | file  | | its translation
   test-src    | file  | | test text (default: split off the training text)
   test-tgt    | file  | | its translation
+  test2-src   | file  | | a second test text, scored by itself
+  test2-tgt   | file  | | its translation
   limit       | count | 0 | use only so many training pairs; 0 for all
 Vocabulary
   vocab-src   | int   | | pieces of the source language (default: 6000 for Chinese, else 5000)
   vocab-tgt   | int   | | pieces of the target language (default: as above)
+  joint-vocab | count | 0 | one vocabulary of so many pieces, and one embedding, for both languages; 0 for one each
   sp-type     | choice:unigram,bpe | unigram | kind of sentencepiece model
+  coverage    | coverage | 0.9995 | share of the text whose characters get pieces; the rarest ones beyond are unknown words
   char        | flag  | 0 | single characters on the target side
   max-length  | int   | 200 | leave training pairs out that are longer, in pieces
 Model
@@ -37,10 +41,12 @@ Training
   update-freq | int   | 1 | batches in one update
   label-smoothing | share | 0.1 | probability given to all other words
   clip-norm   | number | 1.0 | largest norm of the gradient; 0 for no limit
-  average     | count | 5 | the model is the mean of so many last epochs; 0 for the best epoch alone
+  average     | count | 5 | the model is the mean of so many epochs; 0 for the best epoch alone
+  average-of  | choice:last,best | last | which epochs: the last, or those with the best validation BLEU
   save-updates | count | 0 | also save every so many updates; 0 for only after each epoch
   seed        | count | 1 | of everything random
 Translation
+  score-on    | choice:test,valid | test | which sentences are scored at the end; test files that you give are read only for that
   beam        | int   | 5 | width of the beam search
   lenpen      | number | 1.0 | above 1 favours longer translations, below 1 shorter ones
   bleu-tokenizer | choice:auto,13a,zh,char,intl,none,ja-mecab,ko-mecab | auto | of sacreBLEU; auto: zh for Chinese, else 13a
@@ -50,6 +56,7 @@ Machine
   gpus        | count | 1 | GPUs of this machine to train on; 0 for all of them
   cpu-processes | int | 1 | processes to train with on the CPU
   precision   | choice:float32,fp16,bf16 | float32 | arithmetic on a GPU
+  compute-dtype | choice:float32,bfloat16,auto | float32 | matrix products of the model; auto: bfloat16 on a CPU that has it
   threads     | count | 0 | threads of each process; 0 for one a core
   smoke       | flag  | 0 | try everything on very little, in a folder of its own
 '
@@ -78,14 +85,15 @@ MODEL_SETTINGS="arch embed-dim hidden-size attn-dim layers dropout lr warmup sch
 
 # Sets TRAIN_ARGS: all arguments of fairseq-train that shape the model. Those of the machine are in train_model.
 set_train_args() {
-  local criterion=label_smoothed_cross_entropy
+  local criterion=label_smoothed_cross_entropy shared=--share-decoder-input-output-embed
+  if [ "$opt_joint_vocab" -gt 0 ]; then shared=--share-all-embeddings; fi
   case $opt_arch in attn_rnn_s2s*) criterion=attn_label_smoothed_cross_entropy ;; esac
   TRAIN_ARGS=(
     --arch "$opt_arch" --dropout "$opt_dropout"
     --encoder-embed-dim "$opt_embed_dim" --encoder-hidden-size "$opt_hidden_size" --encoder-bidirectional
     --encoder-layers "$opt_layers" --decoder-layers "$opt_layers"
     --decoder-embed-dim "$opt_embed_dim" --decoder-hidden-size $((2 * opt_hidden_size))
-    --decoder-out-embed-dim "$opt_embed_dim" --share-decoder-input-output-embed
+    --decoder-out-embed-dim "$opt_embed_dim" "$shared"
     --task attn_translation --criterion "$criterion" --label-smoothing "$opt_label_smoothing"
     --optimizer adam --clip-norm "$opt_clip_norm"
     --max-tokens "$opt_max_tokens" --update-freq "$opt_update_freq" --seed "$opt_seed"
@@ -108,11 +116,7 @@ set_schedule_args() {
   if [ "$opt_schedule" = inverse_sqrt ]; then
     SCHEDULE_ARGS+=(--lr "$opt_lr" --lr-scheduler inverse_sqrt)
   else
-    # fairseq's linear decay wants the number of updates, which nobody knows yet; a rate for each epoch needs none.
-    SCHEDULE_ARGS+=(--lr-scheduler fixed --lr "$(awk -v peak="$opt_lr" -v epochs="$opt_epochs" 'BEGIN {
-      for (epoch = 1; epoch <= epochs; epoch++)
-        printf "%s%.4g", (epoch > 1 ? "," : ""), peak * (1 - (epoch - 0.5) / epochs)
-    }')")
+    SCHEDULE_ARGS+=(--lr-scheduler fixed --lr "$(linear_rates "$opt_lr" "$opt_epochs")")
   fi
 }
 

@@ -81,18 +81,9 @@ if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$LARGE_S
 parse_options "$OPTIONS" "$differences" "$@"
 if [ "$opt_smoke" = 1 ] && [ -z "$opt_train_src" ]; then make_smoke_corpus; fi
 [ -n "$opt_train_src" ] || die "--train-src and --train-tgt are needed: two files of parallel text, plain or .gz"
-check_options
-set_train_args
-set_search_args
-set_paths "$differences"
-lock_work
-cd "$ROOT"
-
-# shellcheck source=scripts/setup.sh
-source scripts/setup.sh
 if [ "$opt_prepare_only" = 1 ]; then opt_device=cpu opt_gpus=0; fi
-find_device
-check_train_args
+start_recipe "$differences"
+test_text_stage
 text_stage
 vocabulary_stage
 if [ "$opt_prepare_only" = 1 ]; then

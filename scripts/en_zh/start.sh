@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# What a recipe does before its stages: it checks the options, settles folders and devices, and makes the environment.
+# Sourced by stages.sh.
+# shellcheck disable=SC2034,SC2154  # used by the scripts that source this; opt_* are set by name, from the table
+
+# All of it, in order. Mistakes show before anything is installed, and those in arguments of fairseq-train before any text
+# is read.
+start_recipe() { # differences
+  check_options
+  set_train_args
+  set_search_args
+  set_paths "$1"
+  lock_work
+  cd "$ROOT" || die "$ROOT is gone"
+  # shellcheck source=scripts/setup.sh
+  source scripts/setup.sh
+  find_device
+  check_train_args
+}
+
+# What can be known wrong before anything is installed or read.
+check_options() {
+  [ "$opt_src_lang" != "$opt_tgt_lang" ] || die "--src-lang and --tgt-lang are both $opt_src_lang"
+  local split src tgt name
+  for split in train valid test test2; do
+    src=opt_${split}_src tgt=opt_${split}_tgt
+    if [ -n "${!src}" ] && [ -z "${!tgt}" ]; then die "--$split-src needs --$split-tgt, its translation"; fi
+    if [ -z "${!src}" ] && [ -n "${!tgt}" ]; then die "--$split-tgt needs --$split-src, its original"; fi
+  done
+  if [ -z "$opt_train_src" ]; then
+    [ -z "$opt_valid_src$opt_test_src$opt_test2_src" ] ||
+      die "--valid-src, --test-src and --test2-src go with --train-src and --train-tgt"
+    case $opt_src_lang-$opt_tgt_lang in
+      en-zh | zh-en) ;;
+      *) die "--src-lang $opt_src_lang --tgt-lang $opt_tgt_lang: the corpus that comes with this recipe is English (en)" \
+        "and Chinese (zh); for other languages give your own with --train-src and --train-tgt" ;;
+    esac
+  fi
+  [ -z "$opt_test2_src" ] || [ -n "$opt_test_src" ] || die "--test2-src is a second test text: give the first with --test-src"
+  if [ "$opt_joint_vocab" -gt 0 ]; then
+    for name in vocab-src vocab-tgt; do
+      ! was_given "$name" || die "--$name is for one language's vocabulary: it needs --joint-vocab 0"
+    done
+    [ "$opt_char" = 0 ] || die "--char is for the target language alone: it needs --joint-vocab 0"
+  fi
+  case $opt_arch-$opt_compute_dtype in
+    attn_rnn_s2s*) ;;
+    *-bfloat16) die "--compute-dtype bfloat16 is an option of attn_rnn_s2s, which --arch $opt_arch lacks" ;;
+  esac
+  if [ "$opt_compute_dtype" = auto ] && [ "${opt_prepare_only:-0}" = 1 ]; then
+    die "--compute-dtype auto looks at this machine, and with --prepare-only others train: say float32 or bfloat16"
+  fi
+  [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
+    die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
+  local argument
+  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
+    case ${argument%%=*} in
+      --max-epoch) die "$argument after --: say --epochs before it" ;;
+      --save-dir) die "$argument after --: say --work before it" ;;
+      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
+      --keep-best-checkpoints) die "$argument after --: say --average-of best before it" ;;
+    esac
+  done
+  [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
+  if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
+  if [ "$opt_cpu_processes" -gt 1 ]; then
+    [ "$opt_device" != gpu ] || die "--cpu-processes $opt_cpu_processes is for the CPU, but --device is gpu"
+    opt_device=cpu
+  fi
+  BLEU_TOKENIZER=$opt_bleu_tokenizer
+  if [ "$BLEU_TOKENIZER" = auto ]; then
+    case $opt_tgt_lang in zh*) BLEU_TOKENIZER=zh ;; *) BLEU_TOKENIZER=13a ;; esac
+  fi
+  local side lang
+  for side in src tgt; do
+    lang=opt_${side}_lang
+    case ${!lang} in zh*) set_default "vocab_$side" 6000 ;; *) set_default "vocab_$side" 5000 ;; esac
+  done
+}
+
+set_default() {
+  local variable=opt_$1
+  [ -n "${!variable}" ] || printf -v "$variable" '%s' "$2"
+}
+
+# Makes paths absolute, since the recipe works in the repository's root: files are looked up from where the user is, the
+# default work folder from the root.
+set_paths() { # differences
+  local split side variable default="" pair
+  for split in train valid test test2; do
+    for side in src tgt; do
+      variable=opt_${split}_${side}
+      printf -v "$variable" '%s' "$(absolute "${!variable}" "$PWD")"
+    done
+  done
+  find_option "$OPTIONS" work
+  for pair in $1; do
+    [ "${pair%%=*}" != work ] || default=${pair#*=}
+  done
+  if [ "$opt_work" = "$default" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
+  case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
+  mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
+}
+
+# Sets GPUS to the number of GPUs to train on, 0 for the CPU; and threads.
+find_device() {
+  local seen=0
+  GPUS=0
+  if [ "$opt_device" != cpu ] && command -v nvidia-smi >/dev/null 2>&1; then
+    seen=$("$PY" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null) || seen=0
+  fi
+  if [ "$opt_device" = gpu ] && [ "$seen" -eq 0 ]; then die "--device gpu: PyTorch sees no GPU here"; fi
+  [ "$opt_gpus" -le "$seen" ] || [ "$opt_gpus" -le 1 ] || die "--gpus $opt_gpus: PyTorch sees $seen here"
+  if [ "$seen" -gt 0 ]; then GPUS=$opt_gpus; fi
+  if [ "$seen" -gt 0 ] && [ "$GPUS" -eq 0 ]; then GPUS=$seen; fi
+  if [ "$GPUS" -eq 0 ] && [ "$opt_precision" != float32 ] && [ "${opt_prepare_only:-0}" = 0 ]; then
+    die "--precision $opt_precision needs a GPU: fairseq has it nowhere else"
+  fi
+  DEVICE_ARGS=()
+  if [ "$GPUS" -eq 0 ]; then DEVICE_ARGS=(--cpu); fi
+  if [ "$opt_threads" -gt 0 ]; then export OMP_NUM_THREADS=$opt_threads; fi
+  WORKERS=$opt_threads
+  if [ "$WORKERS" -eq 0 ]; then WORKERS=$("$PY" -c 'import os; print(os.cpu_count() or 1)'); fi
+}
+
+# fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
+check_train_args() {
+  local settings
+  settings=$(printf 'arguments=%s\n' "${TRAIN_ARGS[*]}")
+  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
+    logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${TRAIN_ARGS[@]}"
+    stage_done arguments "$settings"
+  fi
+}
