@@ -61,7 +61,7 @@ class RecurrentAttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
-        x_preact, cells = self.input_proj(x), [cell.weights() for cell in self.cells]
+        x_preact, cells = self.input_proj(x), [each.weights() for each in self.cells]
         read = Read(self.attention.query_weight, self.attention.v, self.context_proj.weight, self.context_gain)
         options = {"read_at": self.read_at, "heads": self.attention.heads}
         if self.cache.keeps():

@@ -30,7 +30,7 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), hidden and cell (B, H). Returns the outputs (T, B, H), and the last hidden and cell."""
-        x_preact, cells = self.input_proj(x), [cell.weights() for cell in self.cells]
+        x_preact, cells = self.input_proj(x), [each.weights() for each in self.cells]
         if self.cache.keeps():
             weights = self.cache(lambda: prepare_weights(cells), *self.cells.parameters())
             out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name)
