@@ -2,7 +2,7 @@
 
 from ..modules.attention import AdditiveAttention
 from ..modules.bridge import Bridge
-from ..modules.cells import CellKind
+from ..modules.cells import CellKind, check_sizes
 from ..modules.decoder import RNNDecoder
 from ..modules.encoder import RNNEncoder
 from ..modules.first_layer import FIRST_LAYERS
@@ -50,6 +50,7 @@ def build_encoder(cfg) -> RNNEncoder:
 def build_decoder(cfg, memory_size: int) -> RNNDecoder:
     """The layers of the decoder. Args: memory_size M, width of the encoder's output."""
     kind, size = cell_kind(cfg, "decoder"), first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
+    check_sizes(embed_dim=cfg.decoder_embed_dim, hidden_size=size, num_layers=cfg.decoder_layers)
     first_layer = _build_first_layer(cfg, kind, size, memory_size)
     feeds_context = str(cfg.decoder_context) == "all"
     width = size + (first_layer.context_size if feeds_context else 0)
