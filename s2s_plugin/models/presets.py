@@ -73,6 +73,26 @@ PRESETS = {
         "attn_heads": 4,
         "dropout": 0.3,
     },
+    # What Sennrich and Zhang (2019, sec. 3) found for little data, of what an architecture can hold: normalised cells,
+    # tied embeddings, dropout of Gal's kind on states and inputs, dropout of whole words. Small batches, a small BPE
+    # vocabulary and label smoothing go with it on the command line.
+    "attn_rnn_s2s_lowresource": {
+        "encoder_bidirectional": True,
+        "encoder_embed_dim": 256,
+        "decoder_embed_dim": 256,
+        "encoder_hidden_size": 256,
+        "decoder_hidden_size": 512,
+        "attn_dim": 256,
+        "share_decoder_input_output_embed": True,
+        "encoder_layer_norm": True,
+        "decoder_layer_norm": True,
+        "variational_dropout": True,
+        "dropout": 0.3,
+        "encoder_dropout_hidden": 0.2,
+        "decoder_dropout_hidden": 0.2,
+        "encoder_word_dropout": 0.1,
+        "decoder_word_dropout": 0.1,
+    },
     # For trials, lessons and machines with little memory: under a million parameters besides the embeddings.
     "attn_rnn_s2s_tiny": {
         "encoder_bidirectional": True,

@@ -10,6 +10,7 @@ github.com/sigmorphon/2020, task1/data. Its lines are a word, a tab, and phoneme
 import argparse
 import hashlib
 import sys
+import unicodedata
 from pathlib import Path
 
 # Stands for a space inside a word: fairseq's own spaces are between letters.
@@ -21,9 +22,14 @@ class BadInput(Exception):
     """Something about the user's files that only the user can mend."""
 
 
-def spell(word: str) -> str:
-    """The letters of a word between spaces, a space as `▁`. Letters are Unicode's code points: `é` is one, `n̪` two."""
-    return " ".join(SPACE.join(word.split()))
+def spell(word: str, split_marks: bool = False) -> str:
+    """The letters of a word between spaces, a space as `▁`.
+
+    Letters are Unicode's code points: `é` is one. With `split_marks`, marks are letters of their own (form NFD of
+    Unicode): `ế` is then `e`, a circumflex and an acute, and a model can read it that has seen each of them.
+    """
+    word = SPACE.join(word.split())
+    return " ".join(unicodedata.normalize("NFD", word) if split_marks else word)
 
 
 def find_table(data: Path, language: str, split: str) -> Path:
@@ -74,9 +80,10 @@ def read_table(path: Path) -> list[Entry]:
     return entries
 
 
-def write_entries(entries: list[Entry], folder: Path, split: str) -> None:
+def write_entries(entries: list[Entry], folder: Path, split: str, split_marks: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, lines in (("word", [spell(word) for word, _ in entries]), ("phoneme", [text for _, text in entries])):
+    words, phonemes = [spell(word, split_marks) for word, _ in entries], [text for _, text in entries]
+    for name, lines in (("word", words), ("phoneme", phonemes)):
         text = "".join(line + "\n" for line in lines)
         (folder / f"{split}.{name}").write_text(text, encoding="utf-8", newline="\n")
 
@@ -104,13 +111,13 @@ def make_text(args) -> None:
             tables.setdefault(language, {})[split] = read_table(path)
     for language, splits in tables.items():
         for split, entries in splits.items():
-            write_entries(entries, args.output / language / "text", split)
+            write_entries(entries, args.output / language / "text", split, language in args.split_marks)
         print(describe(language, splits))
 
 
 def spell_lines(args) -> None:
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write((spell(line.decode("utf-8")) + "\n").encode("utf-8"))
+        sys.stdout.buffer.write((spell(line.decode("utf-8"), args.split_marks) + "\n").encode("utf-8"))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -121,9 +128,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     text.add_argument("--output", type=Path, required=True)
     text.add_argument("--languages", nargs="+", required=True)
     text.add_argument("--splits", nargs="+", required=True, choices=("train", "dev", "test"))
+    text.add_argument("--split-marks", nargs="*", default=[], help="languages whose marks are letters of their own")
     text.add_argument("--sums", type=Path, help="checksums that the tables must have")
     text.set_defaults(run=make_text)
-    steps.add_parser("letters").set_defaults(run=spell_lines)
+    letters = steps.add_parser("letters")
+    letters.add_argument("--split-marks", action="store_true", help="marks are letters of their own")
+    letters.set_defaults(run=spell_lines)
     return parser.parse_args(argv)
 
 

@@ -12,6 +12,7 @@ What to do
   test        | flag  | 0 | also measure on the test words: for the end, when all settings stand
   any-data    | flag  | 0 | take tables that are not those of the shared task
   work        | path  | work/g2p | folder for everything that is made
+  split-marks | langs | vie | languages whose letters are read as a base and its marks (NFD); " " for none
 Model
   arch        | word  | attn_rnn_s2s | architecture: attn_rnn_s2s, a preset of it, or fairseq'"'"'s lstm for comparison
   embed-dim   | int   | 128 | width of the embeddings

@@ -43,7 +43,7 @@ text_stage() {
   if [ "$opt_test" = 1 ]; then splits+=(test); fi
   # shellcheck disable=SC2086  # a list
   said=$("$PY" scripts/g2p/prepare.py text --data "$opt_data" --output "$WORK" --languages $opt_languages \
-    --splits "${splits[@]}" ${arguments[@]+"${arguments[@]}"})
+    --splits "${splits[@]}" --split-marks $opt_split_marks ${arguments[@]+"${arguments[@]}"})
   while IFS= read -r line; do say data "$line"; done <<<"$said"
 }
 

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -22,6 +23,11 @@ def write(path, text) -> None:
 )
 def test_words_are_spelled(word, letters):
     assert prepare.spell(word) == letters
+
+
+@pytest.mark.parametrize("word", ["ếch a", "e\u0302\u0301ch a"])
+def test_marks_are_letters_of_their_own_where_that_is_wanted(word):
+    assert prepare.spell(word, split_marks=True).split(" ") == ["e", "\u0302", "\u0301", "c", "h", "▁", "a"]
 
 
 def test_a_table_is_read(tmp_path):
@@ -48,8 +54,9 @@ def test_bad_tables_are_refused(tmp_path, text, message):
         prepare.read_table(tmp_path / "fre_dev.tsv")
 
 
-def arguments(data, output, *, languages=("fre",), splits=("train", "dev"), sums=None) -> SimpleNamespace:
-    return SimpleNamespace(data=data, output=output, languages=languages, splits=splits, sums=sums)
+def arguments(data, output, **changes) -> SimpleNamespace:
+    defaults = {"languages": ("fre",), "splits": ("train", "dev"), "sums": None, "split_marks": ()}
+    return SimpleNamespace(data=data, output=output, **{**defaults, **changes})
 
 
 @pytest.mark.parametrize("folder", ["", "{split}"], ids=["one folder", "a folder a split"])
@@ -63,6 +70,14 @@ def test_text_of_both_layouts(tmp_path, capsys, folder):
     assert (text / "train.phoneme").read_text() == "a b i\na n b i\n"
     assert sorted(path.name for path in text.iterdir()) == ["dev.phoneme", "dev.word", "train.phoneme", "train.word"]
     assert capsys.readouterr().out == "fre: 2 train, 1 dev words; trained on as well: 1 of dev\n"
+
+
+def test_marks_are_split_in_the_languages_that_are_named(tmp_path):
+    for language, split in itertools.product(("fre", "vie"), ("train", "dev")):
+        write(tmp_path / f"{language}_{split}.tsv", "é\te\n")
+    prepare.make_text(arguments(tmp_path, tmp_path / "work", languages=("fre", "vie"), split_marks=["vie"]))
+    words = {lang: (tmp_path / "work" / lang / "text" / "dev.word").read_text() for lang in ("fre", "vie")}
+    assert words == {"fre": "é\n", "vie": "e \u0301\n"}
 
 
 def test_nothing_is_written_if_any_language_is_wrong(tmp_path):
