@@ -41,14 +41,14 @@ Training
   update-freq | int   | 1 | batches in one update
   label-smoothing | share | 0.1 | probability given to all other words
   clip-norm   | number | 1.0 | largest norm of the gradient; 0 for no limit
-  average     | count | 5 | the model is the mean of so many epochs; 0 for the best epoch alone
+  average     | count | 3 | the model is the mean of so many epochs; 0 for the best epoch alone
   average-of  | choice:last,best | last | which epochs: the last, or those with the best validation BLEU
   save-updates | count | 0 | also save every so many updates; 0 for only after each epoch
   seed        | count | 1 | of everything random
 Translation
   score-on    | choice:test,valid | test | which sentences are scored at the end; test files that you give are read only for that
   beam        | int   | 5 | width of the beam search
-  lenpen      | number | 1.0 | above 1 favours longer translations, below 1 shorter ones
+  lenpen      | number | 1.4 | above 1 favours longer translations, below 1 shorter ones
   bleu-tokenizer | choice:auto,13a,zh,char,intl,none,ja-mecab,ko-mecab | auto | of sacreBLEU; auto: zh for Chinese, else 13a
 Machine
   device      | choice:auto,cpu,gpu | auto | auto: a GPU if PyTorch sees one

@@ -74,7 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--lenpen", type=float, default=1.0)
+    parser.add_argument("--lenpen", type=float, default=1.4)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="cpu")
     args = parser.parse_args()
     languages = dict(line.split("=") for line in (args.model / "languages").read_text().split())

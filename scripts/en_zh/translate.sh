@@ -10,7 +10,7 @@ OPTIONS='
 Options
   model  | path | work/en_zh/model | folder of the model, as the recipes leave it
   beam   | int  | 5 | width of the beam search
-  lenpen | number | 1.0 | above 1 favours longer translations, below 1 shorter ones
+  lenpen | number | 1.4 | above 1 favours longer translations, below 1 shorter ones
   device | choice:auto,cpu,gpu | cpu | where to compute; auto: a GPU if PyTorch sees one
 '
 

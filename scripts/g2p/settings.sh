@@ -27,7 +27,7 @@ Training
   batch-size  | int   | 32 | words in a batch
   label-smoothing | share | 0.1 | probability given to all other phonemes
   clip-norm   | number | 1.0 | largest norm of the gradient; 0 for no limit
-  average     | int   | 5 | the model is the mean of so many last epochs
+  average     | int   | 3 | the model is the mean of so many last epochs
 Search
   beam        | int   | 5 | width of the beam search
   lenpen      | number | 1.0 | above 1 favours longer pronunciations, below 1 shorter ones

@@ -151,7 +151,7 @@ def test_scoring_the_test_set_of_the_corpus(bash):
     assert "translating the test sentences" in said and said.count("fairseq-generate") == 1
     assert "--gen-subset test " in said and "/data-bin --user-dir" in said and "prepare" not in said
     assert "\nscore: scripts/en_zh/score.py" in said and "/text/test.zh" in said
-    assert said.endswith("\ninput model\nbeam=5\nlenpen=1.0\nbleu-tokenizer=zh\n")
+    assert said.endswith("\ninput model\nbeam=5\nlenpen=1.4\nbleu-tokenizer=zh\n")
 
 
 def test_scoring_the_validation_set(bash):
