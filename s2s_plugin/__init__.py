@@ -1,6 +1,6 @@
 """RNN encoder-decoders with additive attention for fairseq: give this folder as `--user-dir`."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from . import checkpoints, criterions, scoring  # noqa: F401
 from .models import attn_rnn_s2s  # noqa: F401
