@@ -283,6 +283,16 @@ logged() { # log [--epochs N] command...
   "$PY" "$ROOT/scripts/show_progress.py" --log "$log" ${view[@]+"${view[@]}"} -- "$@"
 }
 
+# fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
+check_train_args() {
+  local settings
+  settings=$(printf 'arguments=%s\n' "${TRAIN_ARGS[*]}")
+  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
+    logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${TRAIN_ARGS[@]}"
+    stage_done arguments "$settings"
+  fi
+}
+
 # Two runs in one folder would overwrite each other's work. The lock ends with the last process that holds it.
 lock_work() {
   if command -v flock >/dev/null 2>&1; then

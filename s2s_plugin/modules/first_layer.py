@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..ops.parallel_attention import parallel_attention
 from ..ops.recurrence import recurrence
-from ..ops.reference import Read, Source
+from ..ops.reference import Cell, Read, Source
 from ..ops.steps import prepare_weights, recurrence_steps
 from .attention import AdditiveAttention
 from .cells import CellKind, InputProjection, check_kind, gate_width, init_uniform
@@ -59,15 +59,19 @@ class RecurrentAttentionLayer(nn.Module):
         self.cells = build_cells(kind, hidden_size, self.read_at + kind.transitions)
         self.cache = WeightCache()
 
+    def weights(self) -> tuple[list[Cell], Read]:
+        """Of the cells of a step and of the read, as the functions of `ops` take them."""
+        read = Read(self.attention.query_weight, self.attention.v, self.context_proj.weight, self.context_gain)
+        return [cell.weights() for cell in self.cells], read
+
     def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
-        x_preact, cells = self.input_proj(x), [each.weights() for each in self.cells]
-        read = Read(self.attention.query_weight, self.attention.v, self.context_proj.weight, self.context_gain)
-        options = {"read_at": self.read_at, "heads": self.attention.heads}
+        x_preact, options = self.input_proj(x), {"read_at": self.read_at, "heads": self.attention.heads}
         if self.cache.keeps():
-            weights = self.cache(lambda: prepare_weights(cells, read, self.read_at), *self.parameters())
+            weights = self.cache(lambda: prepare_weights(*self.weights(), self.read_at), *self.parameters())
             out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name, source, **options)
         else:
+            cells, read = self.weights()
             out = recurrence(
                 x_preact, hidden, cell, cells, self.kind.name, read, source, **options,
                 hidden_keep=draw_hidden_keep(self, self.kind, len(cells), hidden),

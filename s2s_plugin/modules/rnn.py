@@ -28,15 +28,19 @@ class RecurrentLayer(nn.Module):
         self.cells = build_cells(kind, hidden_size, kind.transitions)
         self.cache = WeightCache()
 
+    def weights(self) -> list[Cell]:
+        """Of the cells of a step, as the functions of `ops` take them."""
+        return [cell.weights() for cell in self.cells]
+
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor | None):
         """Args: x (T, B, E), hidden and cell (B, H). Returns the outputs (T, B, H), and the last hidden and cell."""
-        x_preact, cells = self.input_proj(x), [each.weights() for each in self.cells]
+        x_preact = self.input_proj(x)
         if self.cache.keeps():
-            weights = self.cache(lambda: prepare_weights(cells), *self.cells.parameters())
+            weights = self.cache(lambda: prepare_weights(self.weights()), *self.cells.parameters())
             out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name)
         else:
             keep = draw_hidden_keep(self, self.kind, len(self.cells), hidden)
-            out = recurrence(x_preact, hidden, cell, cells, self.kind.name, hidden_keep=keep)
+            out = recurrence(x_preact, hidden, cell, self.weights(), self.kind.name, hidden_keep=keep)
         return out.hidden, (out.last_hidden, out.cell)
 
 

@@ -122,13 +122,3 @@ find_device() {
   WORKERS=$opt_threads
   if [ "$WORKERS" -eq 0 ]; then WORKERS=$("$PY" -c 'import os; print(os.cpu_count() or 1)'); fi
 }
-
-# fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
-check_train_args() {
-  local settings
-  settings=$(printf 'arguments=%s\n' "${TRAIN_ARGS[*]}")
-  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
-    logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${TRAIN_ARGS[@]}"
-    stage_done arguments "$settings"
-  fi
-}

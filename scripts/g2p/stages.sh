@@ -47,16 +47,6 @@ text_stage() {
   while IFS= read -r line; do say data "$line"; done <<<"$said"
 }
 
-# fairseq-train reads its arguments only when the data are ready; a mistake in them should show now.
-check_train_args() {
-  local settings
-  settings=$(printf 'arguments=%s\n' "${TRAIN_ARGS[*]}")
-  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
-    logged arguments "$PY" scripts/check_train_args.py "$WORK" --user-dir s2s_plugin "${TRAIN_ARGS[@]}"
-    stage_done arguments "$settings"
-  fi
-}
-
 corpus_line() { # text-file...
   printf 'corpus=%s\n' "$(cat "$@" | cksum)"
 }

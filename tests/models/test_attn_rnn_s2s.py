@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from s2s_plugin.models.presets import PRESETS
+from s2s_plugin.modules.first_layer import FIRST_LAYERS
 from tests.models.builders import make_dictionary, make_model, make_task, preset
 
 PAD, EOS = 1, 2
@@ -173,6 +174,42 @@ def test_options_of_regularisation_reach_their_places():
     assert model.encoder.dropout_in.shared_dim == model.decoder.dropout_in.shared_dim == encoder.dropout.shared_dim == 1
     assert decoder.dropout.shared_dim == decoder.readout_dropout.shared_dim == 0
     assert make_model(dropout=0.3).decoder.decoder.readout_dropout.p == 0.3
+
+
+def test_options_of_structure_reach_their_places():
+    model = make_model(
+        encoder_layers=2, decoder_layers=2, encoder_layer_norm=True, encoder_transition_depth=3,
+        decoder_transition_depth=2, encoder_residual=True, decoder_residual=True, attn_heads=2, attn_energy="normed",
+        decoder_context="first", decoder_readout="maxout",
+    )  # fmt: skip
+    encoder, decoder = model.encoder.encoder, model.decoder.decoder
+    assert [len(layer.cells) for layer in encoder.forward_layers] == [3, 3] and encoder.kind.layer_norm
+    assert isinstance(decoder.first_layer, FIRST_LAYERS["conditional"])
+    assert len(decoder.first_layer.cells) == 1 + 2 and len(decoder.upper_layers[0].cells) == 2
+    assert not decoder.first_layer.kind.layer_norm
+    assert encoder.residual and decoder.residual and not decoder.feeds_context
+    assert decoder.first_layer.attention.length.shape == (2, 1) and decoder.first_layer.attention.value_proj is not None
+    assert decoder.readout.kind == "maxout"
+    for mode in ("recurrent", "parallel"):
+        assert type(make_model(attn_mode=mode).decoder.decoder.first_layer) is FIRST_LAYERS[mode]
+    assert make_model(decoder_layer_norm=True).decoder.decoder.first_layer.kind.layer_norm
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "dropout", "encoder_dropout_in", "encoder_dropout_out", "encoder_dropout_hidden", "encoder_word_dropout",
+        "decoder_dropout_in", "decoder_dropout_out", "decoder_dropout_readout", "decoder_dropout_hidden",
+        "decoder_word_dropout", "attn_dropout",
+    ],
+)  # fmt: skip
+def test_every_dropout_drops_in_training_alone(option):
+    torch.manual_seed(23)
+    model = make_model(**{"dropout": 0.0, option: 0.5})
+    quiet = [model(pad(SOURCES), None, PREV)[0] for _ in range(2)]
+    torch.testing.assert_close(*quiet, rtol=0, atol=0)
+    model.train()
+    assert not torch.equal(*(model(pad(SOURCES), None, PREV)[0] for _ in range(2)))
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])

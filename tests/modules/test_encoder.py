@@ -92,3 +92,11 @@ def test_frames_of_both_sides():
 def test_bad_values_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         make_encoder(**change)
+
+
+def test_a_residual_connection_adds_the_layer_below():
+    deep, plain, lower = make_encoder(residual=True), make_encoder(), make_encoder(num_layers=1)
+    plain.load_state_dict(deep.state_dict())
+    lower.load_state_dict({name: value for name, value in deep.state_dict().items() if "layers.0." in name})
+    x, mask = pad([torch.randn(n, 5, dtype=torch.float64) for n in (4, 1, 7)], "right")
+    torch.testing.assert_close(deep(x, mask).memory, plain(x, mask).memory + lower(x, mask).memory)
