@@ -1,4 +1,4 @@
-"""`reference.label_smoothed_cross_entropy` without ever holding more than one chunk of logits.
+"""`reference.label_smoothed_cross_entropy`, and R-Drop, without ever holding more than one chunk of logits.
 
 The gradients of the features and of the output weight are formed in the forward pass, while a chunk's probabilities
 are at hand, and only scaled in the backward pass. The derivation is in README.md.
@@ -24,10 +24,15 @@ def chunk_rows(weight: Tensor, dtype: torch.dtype) -> int:
 
 
 class _Losses:
-    """Sums over rows, in float32 or better: `nll` of -lprobs at the label, `smooth` of -lprobs at all words."""
+    """Sums over rows, in float32 or better: `nll` of -lprobs at the label, `smooth` of -lprobs at all words.
 
-    def __init__(self, like: Tensor):
-        self.nll, self.smooth = like.new_zeros(()), like.new_zeros(())
+    With `alpha`, rows are pairs, two predictions of one word after another, and `divergence` is the sum over pairs of
+    KL(p || q) + KL(q || p).
+    """
+
+    def __init__(self, like: Tensor, alpha: float):
+        self.nll, self.smooth, self.divergence = like.new_zeros(()), like.new_zeros(()), like.new_zeros(())
+        self.alpha = alpha
 
     def add(self, logits: Tensor, target: Tensor, real: Tensor, confidence: float, d_logits: Tensor | None) -> None:
         """Adds a block of rows.
@@ -35,24 +40,45 @@ class _Losses:
         Args:
             logits: (R, V) in float32 or better, overwritten.
             target: (R, 1) int64, any word where not real.   real: (R, 1) bool, False at padding.
-            d_logits: (R, V), gets probs, less `confidence` at the target; None if not wanted.
+            d_logits: (R, V), gets probs, less `confidence` at the target, and the gradient of alpha / 2 times the
+                divergence; None if not wanted.
         """
         of_target, total, largest = logits.gather(1, target), logits.sum(1, keepdim=True), logits.amax(1, keepdim=True)
+        log_ratio = logits[0::2] - logits[1::2] if self.alpha else None
         in_place = d_logits is not None and d_logits.dtype == logits.dtype
         probs = torch.softmax(logits, dim=1, out=d_logits if in_place else logits)
         # The largest probability is at least 1 / V, so its logarithm is exact where those of others underflow.
         log_z = largest - probs.amax(dim=1, keepdim=True).log_()
         self.nll += (log_z - of_target).mul_(real).sum()
         self.smooth += (log_z * logits.size(1)).sub_(total).mul_(real).sum()
+        if self.alpha:
+            log_ratio -= log_z[0::2] - log_z[1::2]
+            self._add_divergence(probs, log_ratio, real[0::2], d_logits is not None)
         if d_logits is not None:
             probs.scatter_add_(1, target, probs.new_full(target.shape, -confidence))
             if not in_place:
                 d_logits.copy_(probs)
 
+    def _add_divergence(self, probs: Tensor, log_ratio: Tensor, real: Tensor, differentiate: bool) -> None:
+        """Adds that of pairs of rows of `probs` (R, V), whose `log_ratio` (R / 2, V) is log p - log q, overwritten.
+
+        The gradient, alpha / 2 (p (log p/q - KL(p || q)) + p - q) for p and likewise for q, is added to `probs`.
+        """
+        p, q = probs[0::2], probs[1::2]
+        of_p, of_q = p * log_ratio, log_ratio.mul_(q).neg_()
+        kl_p, kl_q = of_p.sum(1, keepdim=True), of_q.sum(1, keepdim=True)
+        self.divergence += (kl_p + kl_q).mul_(real).sum()
+        if differentiate:
+            apart = p - q
+            of_p.addcmul_(kl_p, p, value=-1).add_(apart)
+            of_q.addcmul_(kl_q, q, value=-1).sub_(apart)
+            p.add_(of_p, alpha=self.alpha / 2)
+            q.add_(of_q, alpha=self.alpha / 2)
+
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features, weight, bias, target, epsilon, ignore_index, differentiate):
+    def forward(ctx, features, weight, bias, target, epsilon, ignore_index, alpha, differentiate):
         rows_given, (vocabulary, width) = features.size(0), weight.shape
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
@@ -67,7 +93,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         want_features, want_weight, want_bias = (differentiate and need for need in ctx.needs_input_grad[:3])
         want_logits = want_features or want_weight or want_bias
         dtype = torch.promote_types(features.dtype, torch.float32)
-        losses = _Losses(features.new_zeros((), dtype=dtype))
+        losses = _Losses(features.new_zeros((), dtype=dtype), alpha)
         d_features = torch.empty_like(features) if want_features else None
         # Transposed, (D, V): so that no product has to rearrange the gradient of the logits.
         d_weight_t = weight.new_zeros(width, vocabulary) if want_weight else None
@@ -77,6 +103,8 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 
         rows = min(chunk_rows(weight, features.dtype), max(1, features.size(0)))
         block = rows if kept is None else BLOCK_ROWS
+        if alpha:  # no chunk and no block ends within a pair
+            rows, block = rows + rows % 2, block + block % 2
         buffer = features.new_empty(rows, vocabulary) if want_logits else None
         for start in range(0, features.size(0), rows):
             chunk = features[start : start + rows]
@@ -108,14 +136,15 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         if want_features and kept is not None:
             d_features = d_features.new_zeros(rows_given, width).index_copy_(0, kept, d_features)
         ctx.save_for_backward(d_features, d_weight_t, d_bias)
-        ctx.mark_non_differentiable(losses.nll)
-        return confidence * losses.nll + share * losses.smooth, losses.nll
+        ctx.mark_non_differentiable(losses.nll, losses.divergence)
+        loss = confidence * losses.nll + share * losses.smooth + alpha / 2 * losses.divergence
+        return loss, losses.nll, losses.divergence
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_loss, _):
+    def backward(ctx, d_loss, *_):
         grads = (grad if grad is None else grad * d_loss.to(grad.dtype) for grad in ctx.saved_tensors)
-        return *grads, None, None, None, None
+        return *grads, None, None, None, None, None
 
 
 def label_smoothed_cross_entropy(
@@ -131,7 +160,29 @@ def label_smoothed_cross_entropy(
     `nll_loss` is for the log and carries no gradient. The matrix products run in the dtype of `features`, the softmax
     and the sums over rows in float32 or better.
     """
+    loss, nll_loss, _ = _apply(features, weight, bias, target, epsilon, ignore_index, 0.0)
+    return loss, nll_loss
+
+
+def r_drop_cross_entropy(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    epsilon: float,
+    ignore_index: int,
+    alpha: float,
+):
+    """The fast twin of `reference.r_drop_cross_entropy`: same arguments, shapes and result.
+
+    `nll_loss` and `divergence` are for the log and carry no gradient.
+    """
+    pairs, labels = features.flatten(0, 1), target.repeat_interleave(2)
+    return tuple(part / 2 for part in _apply(pairs, weight, bias, labels, epsilon, ignore_index, alpha))
+
+
+def _apply(features, weight, bias, target, epsilon, ignore_index, alpha):
     with torch.autocast(features.device.type, enabled=False):
         return _LabelSmoothedCrossEntropy.apply(
-            features, weight, bias, target, epsilon, ignore_index, torch.is_grad_enabled()
+            features, weight, bias, target, epsilon, ignore_index, alpha, torch.is_grad_enabled()
         )
