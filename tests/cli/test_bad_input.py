@@ -45,6 +45,10 @@ BAD_OPTIONS = {
         ["--adaptive-softmax-cutoff", "adaptive_loss", "not label_smoothed_cross_entropy"],
     ),
     "a tokenizer without its BLEU": (["--eval-bleu-tokenizer", "zh"], ["--eval-bleu-tokenizer zh", "--eval-bleu"]),
+    "a negative weight": (["--r-drop-alpha", "-1"], ["--r-drop-alpha -1"]),
+    "two predictions, one accuracy": (
+        ["--r-drop-alpha", "5", "--report-accuracy"], ["--r-drop-alpha 5", "--report-accuracy"]
+    ),
     "our criterion, another architecture": (
         ["--arch", "lstm"], [CRITERION, "--arch attn_rnn_s2s"]
     ),
