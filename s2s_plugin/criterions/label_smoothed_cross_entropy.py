@@ -1,7 +1,7 @@
 """fairseq's label-smoothed cross-entropy, computed from the features without holding all logits; and R-Drop."""
 
+import math
 from dataclasses import dataclass, field
-from math import inf, log
 
 import torch
 from fairseq.criterions import register_criterion
@@ -50,7 +50,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         r_drop_alpha=0.0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        if not 0 <= r_drop_alpha < inf:
+        if not 0 <= r_drop_alpha < math.inf:
             raise ValueError(f"--r-drop-alpha {r_drop_alpha}: a number of at least 0")
         if r_drop_alpha > 0 and report_accuracy:
             raise ValueError(
@@ -94,7 +94,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         super().reduce_metrics(logging_outputs)
-        if any("r_drop" in log_ for log_ in logging_outputs):
-            divergence = sum(log_.get("r_drop", 0) for log_ in logging_outputs)
-            tokens = sum(log_.get("ntokens", 0) for log_ in logging_outputs)
-            metrics.log_scalar("r_drop", divergence / tokens / log(2), tokens, round=3)
+        if any("r_drop" in log for log in logging_outputs):
+            divergence = sum(log.get("r_drop", 0) for log in logging_outputs)
+            tokens = sum(log.get("ntokens", 0) for log in logging_outputs)
+            metrics.log_scalar("r_drop", divergence / tokens / math.log(2), tokens, round=3)
