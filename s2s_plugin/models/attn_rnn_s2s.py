@@ -7,7 +7,7 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from omegaconf import DictConfig, open_dict
 
 from ..modules.precision import check_compute_dtype
-from .build import build_decoder, build_encoder, output_size
+from .build import build_copy_map, build_decoder, build_encoder, output_size
 from .check import check_options, check_sharing, cutoffs, first
 from .config import AttnRNNS2SConfig
 from .decoder import AttnRNNDecoder
@@ -44,6 +44,7 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
                 word_dropout=cfg.encoder_word_dropout,
                 is_variational=cfg.variational_dropout,
                 compute_dtype=str(cfg.compute_dtype),
+                copy_map=build_copy_map(task.source_dictionary, task.target_dictionary) if cfg.copy_attn else None,
             ),
             AttnRNNDecoder(
                 task.target_dictionary,
@@ -70,7 +71,8 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
             features_only: leave out the output projection.
 
         Returns:
-            logits (B, T, V), or features (B, T, D); and a dict with `attn`: [(B, T, S)] in the frame of `src_tokens`.
+            What `AttnRNNDecoder.forward` does: logits (B, T, V), or features (B, T, D); and a dict with `attn`:
+            [(B, T, S)] in the frame of `src_tokens`.
         """
         encoder_out = self.encoder(src_tokens, src_lengths)
         return self.decoder(prev_output_tokens, encoder_out=encoder_out, features_only=features_only)

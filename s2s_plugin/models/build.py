@@ -1,11 +1,16 @@
 """From the flat options of `config.py` to the modules of encoder and decoder."""
 
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor
+
 from ..modules.attention import AdditiveAttention
 from ..modules.bridge import Bridge
 from ..modules.cells import CellKind, check_sizes
 from ..modules.decoder import RNNDecoder
 from ..modules.encoder import RNNEncoder
 from ..modules.first_layer import FIRST_LAYERS
+from ..modules.pointer import Pointer
 from ..modules.readout import Readout
 from ..modules.rnn import build_rnn
 from .check import first, has_attention
@@ -54,6 +59,7 @@ def build_decoder(cfg, memory_size: int) -> RNNDecoder:
     first_layer = _build_first_layer(cfg, kind, size, memory_size)
     feeds_context = str(cfg.decoder_context) == "all"
     width = size + (first_layer.context_size if feeds_context else 0)
+    readout_input = size + first_layer.context_size + cfg.decoder_embed_dim
     dropout = first(cfg.decoder_dropout_out, cfg.dropout)
     return RNNDecoder(
         bridge=Bridge(
@@ -67,7 +73,7 @@ def build_decoder(cfg, memory_size: int) -> RNNDecoder:
         upper_layers=[build_rnn(kind, width, size) for _ in range(cfg.decoder_layers - 1)],
         readout=Readout(
             kind=str(cfg.decoder_readout),
-            input_size=size + first_layer.context_size + cfg.decoder_embed_dim,
+            input_size=readout_input,
             output_size=output_size(cfg),
         ),
         dropout=dropout,
@@ -75,7 +81,13 @@ def build_decoder(cfg, memory_size: int) -> RNNDecoder:
         is_variational=cfg.variational_dropout,
         residual=cfg.decoder_residual,
         feeds_context=feeds_context,
+        pointer=Pointer(input_size=readout_input) if cfg.copy_attn else None,
     )
+
+
+def build_copy_map(source: Dictionary, target: Dictionary) -> Tensor:
+    """(V,) int64: for each source word the target's word of the same spelling, or the unknown word."""
+    return torch.tensor([target.index(word) for word in source.symbols])
 
 
 def _build_first_layer(cfg, kind: CellKind, size: int, memory_size: int):
@@ -89,6 +101,7 @@ def _build_first_layer(cfg, kind: CellKind, size: int, memory_size: int):
             energy=str(cfg.attn_energy),
             heads=cfg.attn_heads,
             dropout=cfg.attn_dropout,
+            coverage=cfg.coverage_attn,
         )
     return FIRST_LAYERS[mode](
         kind=kind, input_size=cfg.decoder_embed_dim, hidden_size=size, memory_size=memory_size, attention=attention

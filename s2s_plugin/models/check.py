@@ -29,7 +29,16 @@ def has_attention(cfg) -> bool:
     return words[value]
 
 
-NEED_ATTENTION = ("attn_dim", "attn_mode", "attn_energy", "attn_heads", "attn_dropout", "decoder_context")
+NEED_ATTENTION = (
+    "attn_dim",
+    "attn_mode",
+    "attn_energy",
+    "attn_heads",
+    "attn_dropout",
+    "coverage_attn",
+    "copy_attn",
+    "decoder_context",
+)
 
 
 def check_options(cfg) -> None:
@@ -40,6 +49,8 @@ def check_options(cfg) -> None:
         if given:
             names = " and ".join(_flag(name) for name in given)
             raise ValueError(f"{names} can mean nothing with --decoder-attention 0")
+    if cfg.copy_attn and cfg.adaptive_softmax_cutoff:
+        raise ValueError("--copy-attn mixes copying with a whole softmax: leave --adaptive-softmax-cutoff out")
     for side in ("encoder", "decoder"):
         if getattr(cfg, f"{side}_residual") and getattr(cfg, f"{side}_layers") < 2:
             raise ValueError(f"--{side}-residual is between layers: it needs --{side}-layers of at least 2")

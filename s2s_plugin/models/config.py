@@ -126,6 +126,21 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default=1, metadata={"help": "heads of the attention, which share --attn-dim and the memory's width (RNMT+)"}
     )
     attn_dropout: float = field(default=0.0, metadata={"help": "dropout on the weights that make the context"})
+    coverage_attn: bool = field(
+        default=False,
+        metadata={
+            "help": "the attention knows how much of each source position was read in earlier steps (See et al. 2017, "
+            "eq. 11; Tu et al. 2016); goes well with --coverage-lambda of the criterion"
+        },
+    )
+    copy_attn: bool = field(
+        default=False,
+        metadata={
+            "help": "copy words of the source by the attention weights, mixed with what is generated (the "
+            "pointer-generator of See et al. 2017). A source word stands for the target word of the same spelling, or "
+            "else for the unknown word"
+        },
+    )
     decoder_context: ChoiceEnum(list(CONTEXTS)) = field(
         default="all",
         metadata={"help": "layers that read the context: all (GNMT), or the first alone; the readout always does"},

@@ -1,5 +1,7 @@
 """The decoder as fairseq's beam search calls it, one token at a time."""
 
+from typing import NamedTuple
+
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
@@ -10,9 +12,23 @@ from ..modules.decoder import DecoderState, RNNDecoder
 from ..modules.dropout import Dropout
 from ..modules.linear import Linear, WeightCache
 from ..modules.precision import compute_in
+from ..ops.copying import copy_lprobs
+from ..ops.reference import CopySource
 from .encoder import MAX_POSITIONS, EncoderOut, same_rows
 
 STATE = "decoder_state"
+
+
+class Copying(NamedTuple):
+    """What the mixture of generating and copying takes beside the logits and the attention.
+
+    Attributes:
+        gen_logit: (B, T).
+        source: of the B sentences.
+    """
+
+    gen_logit: Tensor
+    source: CopySource
 
 
 class AttnRNNDecoder(FairseqIncrementalDecoder):
@@ -76,7 +92,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             features_only: leave out the output projection.
 
         Returns:
-            logits (B, T, V), or features (B, T, D); and a dict with `attn`: [(B, T, S)], or [None] without attention.
+            logits (B, T, V), where the model copies the mixture's log-probabilities, or features (B, T, D); and a dict
+            with `attn`: [(B, T, S)], or [None] without attention, and `copying`: a Copying where the model copies.
         """
         past = None
         if incremental_state is not None:
@@ -88,10 +105,15 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             x = self.dropout_in(self.word_dropout(self.embed_tokens(prev_output_tokens)))
             out = self.decoder(x, encoder_out.state, state)
             y = out.features if features_only else self.output_layer(out.features)
+        extra = {"attn": [out.attn]}
+        if out.gen_logit is not None:
+            extra["copying"] = Copying(out.gen_logit, encoder_out.copy_source)
+            if not features_only:
+                y = copy_lprobs(y, out.gen_logit, out.attn, encoder_out.copy_source)
         if incremental_state is not None:
             saved = dict(out.state._asdict(), rows=encoder_out.rows)
             self.set_incremental_state(incremental_state, STATE, saved)
-        return y, {"attn": [out.attn]}
+        return y, extra
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""
@@ -118,6 +140,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             return
         moved = {name: past[name].index_select(1, new_order) for name in ("hidden", "cell") if past[name] is not None}
         past = dict(past, **moved)
+        if past["coverage"] is not None:
+            past["coverage"] = past["coverage"].index_select(0, new_order)
         if not same_rows(past["rows"], new_order):
             for name in ("keys", "values", "rows"):
                 if past[name] is not None:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from ..modules.dropout import Dropout
 from ..modules.encoder import EncoderState, RNNEncoder
 from ..modules.precision import compute_in
+from ..ops.copying import copy_source
 from ..ops.devices import on_cpu
+from ..ops.reference import CopySource
 
 MAX_POSITIONS = int(1e5)
 """The model itself has no limit; the task's --max-source-positions and --max-target-positions rule."""
@@ -22,10 +24,12 @@ class EncoderOut(NamedTuple):
     Attributes:
         state: memory, padding mask and last states, one row a hypothesis.
         rows: (B,) int64, the sentence of each row, so that reordering can see that only beams moved.
+        copy_source: the words that can be copied; None where the model copies nothing.
     """
 
     state: EncoderState
     rows: Tensor
+    copy_source: CopySource | None
 
 
 def same_rows(rows: Tensor, new_order: Tensor) -> bool:
@@ -48,6 +52,7 @@ class AttnRNNEncoder(FairseqEncoder):
         dropout_in: on the embeddings.   word_dropout: of whole embeddings.   is_variational: the first drops the same
             units at every position of a sentence.
         compute_dtype: `float32` or `bfloat16`, for the matrix products.
+        copy_map: (V,) int64, the word of the target's dictionary for each of the source's; None to copy nothing.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class AttnRNNEncoder(FairseqEncoder):
         word_dropout: float,
         is_variational: bool,
         compute_dtype: str,
+        copy_map: Tensor | None = None,
     ):
         super().__init__(dictionary)
         self.embed_tokens = embed_tokens
@@ -67,6 +73,8 @@ class AttnRNNEncoder(FairseqEncoder):
         self.dropout_in = Dropout(dropout_in, shared_dim=1 if is_variational else None)
         self.word_dropout = Dropout(word_dropout, shared_dim=2)
         self.compute_dtype = compute_dtype
+        # Follows from the dictionaries, so no checkpoint holds it.
+        self.register_buffer("copy_map", copy_map, persistent=False)
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:
         """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed."""
@@ -74,14 +82,18 @@ class AttnRNNEncoder(FairseqEncoder):
         with compute_in(self.compute_dtype, src_tokens.device):
             x = self.dropout_in(self.word_dropout(self.embed_tokens(src_tokens)))
             state = self.encoder(x, padding_mask)
-        return EncoderOut(state, torch.arange(src_tokens.size(0), device=src_tokens.device))
+        rows = torch.arange(src_tokens.size(0), device=src_tokens.device)
+        return EncoderOut(state, rows, None if self.copy_map is None else copy_source(self.copy_map[src_tokens]))
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
         """Rows by `new_order` (B',) int64; copies nothing where only the beams of a sentence moved."""
         if same_rows(encoder_out.rows, new_order):
             return encoder_out
-        state = EncoderState(*(x.index_select(0, new_order) for x in encoder_out.state))
-        return EncoderOut(state, encoder_out.rows.index_select(0, new_order))
+        state, rows, source = encoder_out
+        if source is not None:
+            source = CopySource(*(x.index_select(0, new_order) for x in source))
+        state = EncoderState(*(x.index_select(0, new_order) for x in state))
+        return EncoderOut(state, rows.index_select(0, new_order), source)
 
     def max_positions(self) -> int:
         return MAX_POSITIONS

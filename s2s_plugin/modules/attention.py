@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.additive_attention import read_dtype
-from ..ops.reference import Source, check_heads
+from ..ops.reference import Source, check_heads, zero_coverage
 from .cells import check_probabilities, check_sizes, init_uniform
 from .dropout import draw_keep
 from .linear import Linear
@@ -24,8 +24,10 @@ class AdditiveAttention(nn.Module):
     """Additive attention (Bahdanau, Cho and Bengio 2015, A.1.2): energy[s] = v . tanh(W_q h + W_k memory[s] + b).
 
     `normed` takes g v / |v| for v (Salimans and Kingma 2016, eq. 2; `normed_bahdanau` of tensorflow/nmt and GNMT), with
-    one length g for each head. N heads have a softmax each over A / N columns and read M / N columns of the values
-    W_v memory (Chen et al. 2018, sec. 3); one head reads the memory itself.
+    one length g for each head. With `coverage`, w_c c[s] is added inside the tanh, where c[s] is the sum of the weights
+    that s had in the steps before (See, Liu and Manning 2017, eq. 10 and 11; a coverage vector of Tu et al. 2016).
+    N heads have a softmax each over A / N columns and read M / N columns of the values W_v memory (Chen et al. 2018,
+    sec. 3); one head reads the memory itself.
 
     The functions in `ops` compute the energies from `query_weight`, `v` and what `forward` projects once a sentence.
 
@@ -36,6 +38,7 @@ class AdditiveAttention(nn.Module):
         energy: `additive` or `normed`.
         heads: N.
         dropout: probability of leaving a position out of the context, without changing the weights that are shown.
+        coverage: whether the energies know the coverage; of several heads it is that of their mean.
 
     Raises:
         ValueError: unknown energy, size below 1, widths that the heads cannot share, dropout outside [0, 1).
@@ -43,7 +46,7 @@ class AdditiveAttention(nn.Module):
 
     def __init__(
         self, *, query_size: int, memory_size: int, attn_dim: int, energy: str = "additive", heads: int = 1,
-        dropout: float = 0.0,
+        dropout: float = 0.0, coverage: bool = False,
     ):  # fmt: skip
         super().__init__()
         check_sizes(query_size=query_size, memory_size=memory_size, attn_dim=attn_dim, heads=heads)
@@ -56,6 +59,7 @@ class AdditiveAttention(nn.Module):
         self.energy_proj = init_uniform(Linear(attn_dim, 1, bias=False))
         self.value_proj = init_uniform(Linear(memory_size, memory_size)) if heads > 1 else None
         is_normed = energy == "normed"
+        self.coverage_proj = init_uniform(Linear(1, attn_dim, bias=False)) if coverage else None
         self.length = nn.Parameter(torch.full((heads, 1), math.sqrt(heads / attn_dim))) if is_normed else None
 
     @property
@@ -71,6 +75,15 @@ class AdditiveAttention(nn.Module):
             return v
         by_heads = v.view(self.heads, -1)
         return (self.length * by_heads / by_heads.norm(dim=1, keepdim=True)).flatten()
+
+    @property
+    def w_coverage(self) -> Tensor | None:
+        """(A,), or None without coverage."""
+        return None if self.coverage_proj is None else self.coverage_proj.weight.squeeze(1)
+
+    def start_coverage(self, padding_mask: Tensor) -> Tensor | None:
+        """What was read before the first step: zeros (B, S), or None without coverage."""
+        return None if self.coverage_proj is None else zero_coverage(padding_mask)
 
     def draw_keep(self, steps: int, source: Source) -> Tensor | None:
         """`attn_keep` (T, B, N, S) of `ops`, or None where nothing is dropped."""

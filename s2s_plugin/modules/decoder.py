@@ -9,6 +9,7 @@ from ..ops.reference import Source
 from .bridge import Bridge
 from .dropout import Dropout
 from .encoder import EncoderState
+from .pointer import Pointer
 from .readout import Readout
 from .rnn import run_rnn
 
@@ -24,12 +25,14 @@ class DecoderState(NamedTuple):
         cell: (L, B, H) for an LSTM, else None.
         keys: (B, S, A), the memory projected once a sentence; None without attention.
         values: (B, S, M), what is read; None where that is the memory itself, or without attention.
+        coverage: (B, S), sums of the attention weights so far; None where the attention does not know it.
     """
 
     hidden: Tensor
     cell: Tensor | None
     keys: Tensor | None
     values: Tensor | None
+    coverage: Tensor | None
 
 
 class DecoderOutput(NamedTuple):
@@ -39,11 +42,13 @@ class DecoderOutput(NamedTuple):
         features: (B, T, D), ready for the output projection.
         attn: (B, T, S) in the frame of the memory, 0 at padding; None without attention.
         state: the state after the last step.
+        gen_logit: (B, T), the logit of generating and not copying; None without a pointer.
     """
 
     features: Tensor
     attn: Tensor | None
     state: DecoderState
+    gen_logit: Tensor | None
 
 
 class RNNDecoder(nn.Module):
@@ -61,9 +66,11 @@ class RNNDecoder(nn.Module):
             units at every step of a sentence.
         residual: what a layer above the first reads of the state below is added to what it gives (He et al. 2016).
         feeds_context: the layers above the first read the context.
+        pointer: says whether to copy; reads what the readout reads.
 
     Raises:
-        ValueError: dropout outside [0, 1), neither attention nor a bridge, or residual with nothing to add to.
+        ValueError: dropout outside [0, 1), neither attention nor a bridge, a pointer without attention, or residual
+            with nothing to add to.
     """
 
     def __init__(
@@ -78,14 +85,17 @@ class RNNDecoder(nn.Module):
         is_variational: bool = False,
         residual: bool = False,
         feeds_context: bool = True,
+        pointer: Pointer | None = None,
     ):
         super().__init__()
         if first_layer.context_size == 0 and bridge.kind == "zero":
             raise ValueError("a decoder without attention and with the bridge 'zero' sees nothing of the source")
+        if first_layer.context_size == 0 and pointer is not None:
+            raise ValueError("a decoder without attention has nothing to copy by")
         if residual and not upper_layers:
             raise ValueError("residual connections are between layers, but the decoder has one")
         self.has_cell, self.residual, self.feeds_context = bridge.has_cell, residual, feeds_context
-        self.bridge, self.first_layer, self.readout = bridge, first_layer, readout
+        self.bridge, self.first_layer, self.readout, self.pointer = bridge, first_layer, readout, pointer
         self.upper_layers = nn.ModuleList(upper_layers)
         shared = TIME if is_variational else None
         self.dropout, self.readout_dropout = Dropout(dropout, shared), Dropout(readout_dropout, shared)
@@ -93,10 +103,12 @@ class RNNDecoder(nn.Module):
     def start(self, encoder: EncoderState) -> DecoderState:
         """The state before the first word: bridge and projected memory."""
         hidden, cell = self.bridge(encoder)
-        if self.first_layer.attention is None:
-            return DecoderState(hidden, cell, None, None)
-        source = self.first_layer.attention(encoder.memory, encoder.padding_mask)
-        return DecoderState(hidden, cell, source.keys, None if source.memory is encoder.memory else source.memory)
+        attention = self.first_layer.attention
+        if attention is None:
+            return DecoderState(hidden, cell, None, None, None)
+        source = attention(encoder.memory, encoder.padding_mask)
+        values = None if source.memory is encoder.memory else source.memory
+        return DecoderState(hidden, cell, source.keys, values, attention.start_coverage(encoder.padding_mask))
 
     def forward(self, x: Tensor, encoder: EncoderState, state: DecoderState) -> DecoderOutput:
         """Runs T steps from `state`: all of a target while training, one at a time in a beam search.
@@ -110,7 +122,7 @@ class RNNDecoder(nn.Module):
         starts = list(zip(state.hidden, state.cell if self.has_cell else [None] * len(state.hidden), strict=True))
         values = encoder.memory if state.values is None else state.values
         source = None if state.keys is None else Source(values, state.keys, encoder.padding_mask)
-        first = self.first_layer(x, source, *starts[0])
+        first = self.first_layer(x, source, *starts[0], state.coverage)
         y, context, ends = first.output, first.context, [(first.hidden, first.cell)]
         for layer, start in zip(self.upper_layers, starts[1:], strict=True):
             below = self.dropout(y)
@@ -118,7 +130,10 @@ class RNNDecoder(nn.Module):
             if self.residual:
                 y = y + below
             ends.append(end)
-        features = self.readout_dropout(self.readout(self.dropout(y), *context, x)).transpose(0, 1)
+        parts = self.dropout(y), *context, x
+        features = self.readout_dropout(self.readout(*parts)).transpose(0, 1)
+        gen_logit = None if self.pointer is None else self.pointer(*parts).transpose(0, 1)
         hiddens, cells = zip(*ends, strict=True)
         cell = torch.stack(cells) if self.has_cell else None
-        return DecoderOutput(features, first.attn, DecoderState(torch.stack(hiddens), cell, state.keys, state.values))
+        end = DecoderState(torch.stack(hiddens), cell, state.keys, state.values, first.coverage)
+        return DecoderOutput(features, first.attn, end, gen_logit)

@@ -23,6 +23,7 @@ class FirstLayerOutput(NamedTuple):
         context: list of one (T, B, M), or an empty one without attention.
         attn: (B, T, S), 0 at padding; None without attention.
         hidden: (B, H), the state after the last step.   cell: (B, H) for an LSTM, else None.
+        coverage: (B, S), the coverage after the last step; None where the attention does not know it.
     """
 
     output: Tensor
@@ -30,6 +31,7 @@ class FirstLayerOutput(NamedTuple):
     attn: Tensor | None
     hidden: Tensor
     cell: Tensor | None
+    coverage: Tensor | None
 
 
 class RecurrentAttentionLayer(nn.Module):
@@ -61,12 +63,19 @@ class RecurrentAttentionLayer(nn.Module):
 
     def weights(self) -> tuple[list[Cell], Read]:
         """Of the cells of a step and of the read, as the functions of `ops` take them."""
-        read = Read(self.attention.query_weight, self.attention.v, self.context_proj.weight, self.context_gain)
+        attention = self.attention
+        read = Read(
+            attention.query_weight, attention.v, self.context_proj.weight, self.context_gain, attention.w_coverage
+        )
         return [cell.weights() for cell in self.cells], read
 
-    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
-        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
-        x_preact, options = self.input_proj(x), {"read_at": self.read_at, "heads": self.attention.heads}
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, coverage: Tensor | None):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), coverage (B, S) or None.
+
+        Returns a FirstLayerOutput.
+        """
+        x_preact = self.input_proj(x)
+        options = {"read_at": self.read_at, "heads": self.attention.heads, "coverage": coverage}
         if self.cache.keeps():
             weights = self.cache(lambda: prepare_weights(*self.weights(), self.read_at), *self.parameters())
             out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name, source, **options)
@@ -77,7 +86,9 @@ class RecurrentAttentionLayer(nn.Module):
                 hidden_keep=draw_hidden_keep(self, self.kind, len(cells), hidden),
                 attn_keep=self.attention.draw_keep(len(x), source),
             )  # fmt: skip
-        return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell)
+        return FirstLayerOutput(
+            out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell, out.coverage
+        )
 
 
 class ConditionalAttentionLayer(RecurrentAttentionLayer):
@@ -106,14 +117,18 @@ class ParallelAttentionLayer(nn.Module):
         self.attention = attention
         self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None):
-        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H). Returns a FirstLayerOutput."""
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, coverage: Tensor | None):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), coverage (B, S) or None.
+
+        Returns a FirstLayerOutput.
+        """
         y, last = run_rnn(self.rnn, x, hidden, cell)
-        context, attn = parallel_attention(
-            self.attention.query_proj(y), source.keys, source.memory, self.attention.v, source.padding_mask,
-            self.attention.heads, self.attention.draw_keep(len(x), source),
+        attention = self.attention
+        context, attn, coverage = parallel_attention(
+            attention.query_proj(y), source.keys, source.memory, attention.v, source.padding_mask,
+            attention.heads, attention.draw_keep(len(x), source), attention.w_coverage, coverage,
         )  # fmt: skip
-        return FirstLayerOutput(y, [context], attn.transpose(0, 1), *last)
+        return FirstLayerOutput(y, [context], attn.transpose(0, 1), *last, coverage)
 
 
 class PlainLayer(nn.Module):
@@ -128,10 +143,10 @@ class PlainLayer(nn.Module):
         super().__init__()
         self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def forward(self, x: Tensor, source: None, hidden: Tensor, cell: Tensor | None):
+    def forward(self, x: Tensor, source: None, hidden: Tensor, cell: Tensor | None, coverage: None):
         """Args: x (T, B, E), hidden and cell (B, H). Returns a FirstLayerOutput."""
         y, last = run_rnn(self.rnn, x, hidden, cell)
-        return FirstLayerOutput(y, [], None, *last)
+        return FirstLayerOutput(y, [], None, *last, None)
 
 
 FIRST_LAYERS = {

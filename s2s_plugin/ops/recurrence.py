@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cells as cell_functions
-from .additive_attention import AdditiveRead, cast_for_reading
+from .additive_attention import AdditiveRead, cast_for_reading, coverage_before
 from .devices import cast
 from .products import linear, matmul, pack
 from .reference import Cell, Read, RecurrenceOutput, Source, check_recurrence
@@ -63,12 +63,17 @@ class _ReadBackward:
 
     Args:
         read: its weights.   source: what was read.   kept: what the forward loop left.   shape: of the recurrence.
+        coverage: (B, S), that before the first step, or None.
         d_product: (T, B, G*H), the buffer in which the gradient of W_c context is, for all steps.
     """
 
-    def __init__(self, read: Read, source: Source, kept: Kept, shape: Shape, size: int, d_product: Tensor):
+    def __init__(
+        self, read: Read, source: Source, coverage: Tensor | None, kept: Kept, shape: Shape, size: int,
+        d_product: Tensor,
+    ):  # fmt: skip
         self.weights, self.kept = read, kept
-        self.read = AdditiveRead(*source, read.v, shape.heads)
+        self.read = AdditiveRead(*source, read.v, shape.heads, read.w_coverage)
+        self.coverages = None if coverage is None else coverage_before(coverage, kept.attns)
         self.read.start_backward()
         self.w_query_t, self.w_context_t = pack(read.w_query.t()), pack(read.w_context.t())
         self.d_queries, self.d_contexts = torch.empty_like(kept.queries), torch.empty_like(kept.contexts)
@@ -78,26 +83,34 @@ class _ReadBackward:
         if self.norm is not None:
             self.norm.start_backward(d_product[0].to(self.read.softmax_dtype))
 
-    def backward(self, t: int, d_x: Tensor, norms: list, keep, d_context: Tensor, d_attn: Tensor) -> Tensor:
-        """Backward of step t. Args: d_x (B, G*H), of the cell's input. Returns W_q^T d_query, (B, H)."""
+    def backward(self, t: int, d_x: Tensor, norms: list, keep, d_context: Tensor, d_attn: Tensor):
+        """Backward of step t.
+
+        Args: d_x (B, G*H), of the cell's input; d_attn (B, S). Returns W_q^T d_query (B, H), d_coverage (B, S) or None.
+        """
         if self.norm is not None:
             self.d_product[t] = self.norm.backward(d_x, *_pop_pair(norms))
         self.d_contexts[t] = linear(self.d_product[t], self.w_context_t, add=d_context)
-        self.d_queries[t] = self.read.backward(
-            self.kept.queries[t], self.kept.attns[t], keep, self.d_contexts[t], d_attn
+        coverage = None if self.coverages is None else self.coverages[t]
+        self.d_queries[t], d_coverage = self.read.backward(
+            self.kept.queries[t], self.kept.attns[t], keep, coverage, self.d_contexts[t], d_attn
         )
-        return linear(self.d_queries[t], self.w_query_t)
+        return linear(self.d_queries[t], self.w_query_t), d_coverage
 
     def finish(self, states: Tensor, keep: Tensor | None) -> tuple[list, Read]:
         """Gradients of memory, keys and of the weights. Args: states (T*B, H), which W_q was multiplied with."""
         weights = self.kept.attns if keep is None else self.kept.attns * keep
-        d_keys, d_memory, d_v = self.read.finish(weights.permute(1, 2, 0, 3), self.d_contexts.transpose(0, 1))
+        d_keys, d_memory, d_v, d_w_coverage = self.read.finish(
+            weights.permute(1, 2, 0, 3), self.d_contexts.transpose(0, 1)
+        )
         d_gain = None if self.norm is None else self.norm.finish()[0].to(self.weights.gain_context.dtype)
+        w_coverage = self.weights.w_coverage
         d_read = Read(
             w_query=matmul(self.d_queries.flatten(0, 1).t(), states),
             v=d_v.to(self.weights.v.dtype),
             w_context=matmul(self.d_product.flatten(0, 1).t(), self.kept.contexts.flatten(0, 1)),
             gain_context=d_gain,
+            w_coverage=None if w_coverage is None else d_w_coverage.to(w_coverage.dtype),
         )
         return [d_memory, d_keys], d_read
 
@@ -111,21 +124,25 @@ def _pop_pair(stack: list) -> list:
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_preact, hidden, cell, memory, keys, padding_mask, hidden_keep, attn_keep, shape, *flat):
+    def forward(
+        ctx, x_preact, hidden, cell, memory, keys, padding_mask, coverage, hidden_keep, attn_keep, shape, *flat
+    ):
         cells, read = _unflatten(flat, shape)
         source = Source(memory, keys, padding_mask) if shape.reads else None
         weights = prepare_weights(cells, read, shape.read_at)
-        out, kept = run_forward(x_preact, hidden, cell, source, weights, shape, hidden_keep, attn_keep, keep=True)
+        out, kept = run_forward(
+            x_preact, hidden, cell, source, coverage, weights, shape, hidden_keep, attn_keep, keep=True
+        )
         ctx.shape, ctx.counts = shape, (len(kept.gates), len(kept.cells))
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
-        ctx.save_for_backward(memory, keys, padding_mask, hidden_keep, attn_keep, *flat, *kept.tensors)
+        ctx.save_for_backward(memory, keys, padding_mask, coverage, hidden_keep, attn_keep, *flat, *kept.tensors)
         return tuple(out)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_hiddens, d_contexts, d_attns, d_hidden, d_cell):
+    def backward(ctx, d_hiddens, d_contexts, d_attns, d_hidden, d_cell, d_coverage):
         shape = ctx.shape
-        memory, keys, padding_mask, hidden_keep, attn_keep, *rest = ctx.saved_tensors
+        memory, keys, padding_mask, coverage, hidden_keep, attn_keep, *rest = ctx.saved_tensors
         count = len(Cell._fields) * shape.links + (len(Read._fields) if shape.reads else 0)
         cells, read = _unflatten(rest[:count], shape)
         kept = Kept.of(rest[count:], *ctx.counts)
@@ -134,7 +151,7 @@ class _Recurrence(torch.autograd.Function):
         reading = None
         if shape.reads:
             size, source = kept.hiddens.size(2), Source(memory, keys, padding_mask)
-            reading = _ReadBackward(read, source, kept, shape, size, links[shape.read_at].d_x)
+            reading = _ReadBackward(read, source, coverage, kept, shape, size, links[shape.read_at].d_x)
         step_cell = cell_functions.BACKWARD[shape.cell_type]
         cell_states = kept.cells or [None] * (len(kept.gates) + 1)
         for index in reversed(range(len(kept.gates))):
@@ -149,7 +166,9 @@ class _Recurrence(torch.autograd.Function):
             d_asking = None
             if shape.reads_at(k):
                 keep = None if attn_keep is None else attn_keep[t]
-                d_asking = reading.backward(t, grad.d_x_preact, kept.norms, keep, d_contexts[t], d_attns[t])
+                d_attn = d_attns[t] if d_coverage is None else d_attns[t] + d_coverage
+                d_asking, d_covered = reading.backward(t, grad.d_x_preact, kept.norms, keep, d_contexts[t], d_attn)
+                d_coverage = None if d_coverage is None else d_coverage + d_covered
             if link.norm_hidden is not None:
                 link.d_h[t] = link.norm_hidden.backward(grad.d_h_preact, *_pop_pair(kept.norms))
             elif link.d_h is not link.d_x:
@@ -170,7 +189,8 @@ class _Recurrence(torch.autograd.Function):
                 d_source = [d_source[0].to(memory.dtype), d_source[1].to(keys.dtype)]
         hidden_dtype, cell_dtype = ctx.dtypes
         d_cell = None if d_cell is None else d_cell.to(cell_dtype)
-        return links[0].d_x, d_hidden.to(hidden_dtype), d_cell, *d_source, None, None, None, None, *grads, *d_read
+        d_start = links[0].d_x, d_hidden.to(hidden_dtype), d_cell
+        return *d_start, *d_source, None, d_coverage, None, None, None, *grads, *d_read
 
 
 def _unflatten(flat, shape: Shape) -> tuple[list[Cell], Read | None]:
@@ -191,6 +211,7 @@ def recurrence(
     *,
     read_at: int = 0,
     heads: int = 1,
+    coverage: Tensor | None = None,
     hidden_keep: Tensor | None = None,
     attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
@@ -200,21 +221,24 @@ def recurrence(
     attention weights included. It can be differentiated once. Under torch's autocast the matrix products run in its
     dtype, off the CPU also the energies; the state, norms, the softmax and what is summed over time stay in float32.
     """
-    check_recurrence(cell_type, cells, read, read_at)
+    check_recurrence(cell_type, cells, read, read_at, coverage)
     shape = Shape(cell_type, len(cells), read is not None, read_at, heads)
     x_preact, source = cast(x_preact), cast_source(source)
     # The matrices and what is added to their products; gains and the cell state's norm stay in float32.
     cells = [Cell(cast(w.w_hidden), cast(w.b_hidden), w.b_input, w.gain_hidden, w.gain_cell, w.b_cell) for w in cells]
     if read is not None:
-        (v,) = cast_for_reading(read.v)
-        read = Read(cast(read.w_query), v, cast(read.w_context), read.gain_context)
+        v, w_coverage = cast_for_reading(read.v, read.w_coverage)
+        read = Read(cast(read.w_query), v, cast(read.w_context), read.gain_context, w_coverage)
     if hidden_keep is not None:
         hidden_keep = hidden_keep.to(x_preact.dtype)
     flat = [tensor for weights in cells for tensor in weights] + list(read or ())
     with torch.autocast(x_preact.device.type, enabled=False):
         if not torch.is_grad_enabled():
             weights = prepare_weights(cells, read, read_at)
-            return run_forward(x_preact, hidden, cell, source, weights, shape, hidden_keep, attn_keep, keep=False)[0]
+            return run_forward(
+                x_preact, hidden, cell, source, coverage, weights, shape, hidden_keep, attn_keep, keep=False
+            )[0]
+        read_from = source or (None,) * 3
         return RecurrenceOutput(
-            *_Recurrence.apply(x_preact, hidden, cell, *(source or (None,) * 3), hidden_keep, attn_keep, shape, *flat)
+            *_Recurrence.apply(x_preact, hidden, cell, *read_from, coverage, hidden_keep, attn_keep, shape, *flat)
         )

@@ -38,12 +38,14 @@ class Read(NamedTuple):
         w_query: (A, H).   v: (A,); of several heads each has its own share of both.
         w_context: (G*H, M), how the context enters the cell.
         gain_context: (G*H,), or None: W_c context is normalised gate by gate and scaled by it.
+        w_coverage: (A,), how the coverage enters the energies, or None for a read that does not know it.
     """
 
     w_query: Tensor
     v: Tensor
     w_context: Tensor
     gain_context: Tensor | None = None
+    w_coverage: Tensor | None = None
 
 
 class Source(NamedTuple):
@@ -69,6 +71,7 @@ class RecurrenceOutput(NamedTuple):
         attn: (T, B, S) float, rows sum to 1, exactly 0 at padding, mean of the heads; None without a read.
         last_hidden: (B, H), h[T-1] for the next step, not rounded where `hidden` is in a lower precision.
         cell: (B, H), the LSTM's cell state after the last step; None for the other cells.
+        coverage: (B, S), the coverage after the last step; None where the read does not know it.
     """
 
     hidden: Tensor
@@ -76,6 +79,7 @@ class RecurrenceOutput(NamedTuple):
     attn: Tensor | None
     last_hidden: Tensor
     cell: Tensor | None
+    coverage: Tensor | None
 
 
 def check_cell(cell_type: str) -> None:
@@ -91,13 +95,18 @@ def check_heads(heads: int, **widths: int) -> None:
             raise ValueError(f"{name} {width} cannot be shared out between {heads} heads")
 
 
-def check_recurrence(cell_type: str, cells: list[Cell], read: Read | None, read_at: int) -> None:
-    """Raises ValueError for an unknown cell, a read before no cell, or a norm that the cell has no place for."""
+def check_recurrence(
+    cell_type: str, cells: list[Cell], read: Read | None, read_at: int, coverage: Tensor | None
+) -> None:
+    """Raises ValueError for an unknown cell, a read before no cell, a norm that the cell has no place for, or one of
+    `coverage` and its weights without the other."""
     check_cell(cell_type)
     if read is not None and not 0 <= read_at < len(cells):
         raise ValueError(f"read_at is {read_at}, but a step has {len(cells)} cells")
     if cell_type != "lstm" and any(weights.gain_cell is not None for weights in cells):
         raise ValueError(f"gain_cell is for lstm: a {cell_type} has no cell state")
+    if (coverage is None) != (read is None or read.w_coverage is None):
+        raise ValueError("coverage and w_coverage go together: one of them is None")
 
 
 def layer_norm(x: Tensor, gain: Tensor | None, bias: Tensor | None, size: int) -> Tensor:
@@ -145,11 +154,14 @@ def cell_step(
 
 def additive_attention(
     query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
-    heads: int = 1, keep: Tensor | None = None,
+    heads: int = 1, keep: Tensor | None = None, w_coverage: Tensor | None = None, coverage: Tensor | None = None,
 ):  # fmt: skip
     """Additive attention of one query a sentence (Bahdanau, Cho and Bengio 2015, eq. 5 and 6), with N heads.
 
-    energy[s] = v . tanh(query + keys[s]);  attn = softmax over the real positions;  context = sum_s attn[s] memory[s].
+    energy[s] = v . tanh(query + keys[s] + w_coverage coverage[s]);  attn = softmax over the real positions;
+    context = sum_s attn[s] memory[s].
+
+    The coverage is how much of each position was read before (See, Liu and Manning 2017, eq. 10 and 11).
     Each head has A / N columns of query, keys and v, its own softmax, and M / N columns of memory and context (Chen et
     al. 2018, sec. 3, after Vaswani et al. 2017). The softmax is taken in float32 or better.
 
@@ -161,12 +173,16 @@ def additive_attention(
         padding_mask: (B, S) bool, True at padding. Where a whole row is padding the weights are uniform.
         heads: N.
         keep: (B, N, S), factors of the weights in the sum that makes the context (dropout), or None for 1.
+        w_coverage: (A,).   coverage: (B, S), sums of earlier weights. None for a read that does not know it.
 
     Returns:
         `context` (B, M), and `attn` (B, S), the mean of the heads without `keep`.
     """
     check_heads(heads, attn_dim=v.size(0), memory_size=memory.size(2))
-    activation = torch.tanh(query.unsqueeze(1) + keys).unflatten(2, (heads, v.size(0) // heads))
+    preact = query.unsqueeze(1) + keys
+    if w_coverage is not None:
+        preact = preact + coverage.unsqueeze(2) * w_coverage
+    activation = torch.tanh(preact).unflatten(2, (heads, v.size(0) // heads))
     energy = torch.einsum("bsna,na->bns", activation, v.view(heads, -1))
     energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
     attn = torch.softmax(energy.masked_fill(padding_mask.unsqueeze(1), torch.finfo(energy.dtype).min), dim=2)
@@ -176,26 +192,34 @@ def additive_attention(
     return context, attn.mean(dim=1)
 
 
+def zero_coverage(padding_mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The coverage before the first step, (B, S). Args: padding_mask (B, S)."""
+    return torch.zeros(padding_mask.shape, dtype=dtype, device=padding_mask.device)
+
+
 def parallel_attention(
     queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
-    heads: int = 1, keep: Tensor | None = None,
+    heads: int = 1, keep: Tensor | None = None, w_coverage: Tensor | None = None, coverage: Tensor | None = None,
 ):  # fmt: skip
     """`additive_attention` of T queries that are all known.
 
     Args:
         queries: (T, B, A).
-        keys, memory, v, padding_mask, heads: as in `additive_attention`.
+        keys, memory, v, padding_mask, heads, w_coverage: as in `additive_attention`.
         keep: (T, B, N, S) or None.
+        coverage: (B, S), that before the first step; not without `w_coverage`.
 
     Returns:
-        `context` (T, B, M) and `attn` (T, B, S).
+        `context` (T, B, M), `attn` (T, B, S), and the `coverage` (B, S) after the last step, None without `w_coverage`.
     """
     keeps = [None] * len(queries) if keep is None else keep
-    steps = [
-        additive_attention(query, keys, memory, v, padding_mask, heads, kept)
-        for query, kept in zip(queries, keeps, strict=True)
-    ]
-    return torch.stack([context for context, _ in steps]), torch.stack([attn for _, attn in steps])
+    contexts, attns = [], []
+    for query, kept in zip(queries, keeps, strict=True):
+        context, attn = additive_attention(query, keys, memory, v, padding_mask, heads, kept, w_coverage, coverage)
+        coverage = None if coverage is None else coverage + attn
+        contexts.append(context)
+        attns.append(attn)
+    return torch.stack(contexts), torch.stack(attns), coverage
 
 
 def recurrence(
@@ -209,6 +233,7 @@ def recurrence(
     *,
     read_at: int = 0,
     heads: int = 1,
+    coverage: Tensor | None = None,
     hidden_keep: Tensor | None = None,
     attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
@@ -233,18 +258,21 @@ def recurrence(
         cell_type: `tanh`, `gru` or `lstm`, of all of them.
         read, source: what asks and what is asked, or None for a recurrence that reads nothing.
         read_at: the cell that reads.   heads: N, of the read.
+        coverage: (B, S), what was read before the first step; only and always with `w_coverage` of the read. Every
+            step adds its `attn` to it.
         hidden_keep: (K, B, H), factors of the state before each cell's matrices and its query, the same at every step
             (Gal and Ghahramani 2016), or None for 1. What a GRU carries over is not touched.
         attn_keep: (T, B, N, S), `keep` of `additive_attention`, or None.
 
     Returns:
-        RecurrenceOutput: `hidden` (T, B, H), `context` (T, B, M), `attn` (T, B, S), `last_hidden` and the last `cell`.
+        RecurrenceOutput: `hidden` (T, B, H), `context` (T, B, M), `attn` (T, B, S), `last_hidden`, and the last `cell`
+        and `coverage`.
 
     Raises:
         ValueError: unknown `cell_type`, no cell at `read_at`, `gain_cell` for another cell than an LSTM, widths that
             the heads cannot share.
     """
-    check_recurrence(cell_type, cells, read, read_at)
+    check_recurrence(cell_type, cells, read, read_at, coverage)
     hiddens, contexts, attns = [], [], []
     for t, x_t in enumerate(x_preact):
         for k, weights in enumerate(cells):
@@ -253,7 +281,10 @@ def recurrence(
             if read is not None and k == read_at:
                 query, keep = F.linear(asking, read.w_query), None if attn_keep is None else attn_keep[t]
                 keys, memory, padding_mask = source.keys, source.memory, source.padding_mask
-                context, attn = additive_attention(query, keys, memory, read.v, padding_mask, heads, keep)
+                context, attn = additive_attention(
+                    query, keys, memory, read.v, padding_mask, heads, keep, read.w_coverage, coverage
+                )
+                coverage = None if coverage is None else coverage + attn
                 x = x + layer_norm(F.linear(context, read.w_context), read.gain_context, None, hidden.size(1))
                 contexts.append(context)
                 attns.append(attn)
@@ -265,7 +296,7 @@ def recurrence(
             hidden, cell = cell_step(cell_type, x, h_preact, hidden, cell, weights.gain_cell, weights.b_cell)
         hiddens.append(hidden)
     context, attn = (torch.stack(contexts), torch.stack(attns)) if contexts else (None, None)
-    return RecurrenceOutput(torch.stack(hiddens), context, attn, hidden, cell)
+    return RecurrenceOutput(torch.stack(hiddens), context, attn, hidden, cell, coverage)
 
 
 def label_smoothed_cross_entropy(
@@ -295,6 +326,69 @@ def label_smoothed_cross_entropy(
     smooth_loss = -lprobs[real].sum()
     share = epsilon / (weight.size(0) - 1)
     return (1.0 - epsilon - share) * nll_loss + share * smooth_loss, nll_loss
+
+
+class CopySource(NamedTuple):
+    """The words that can be copied.
+
+    Attributes:
+        ids: (B, S) int64, the word of the target's dictionary that each source position stands for; any at padding.
+        slots: (B, S) int64, the first position of the sentence that stands for the same word.
+    """
+
+    ids: Tensor
+    slots: Tensor
+
+
+def copy_lprobs(logits: Tensor, gen_logit: Tensor, attn: Tensor, source: CopySource) -> Tensor:
+    """The pointer-generator's log-probabilities (See, Liu and Manning 2017, eq. 9), over the target's dictionary.
+
+    P(w) = p_gen softmax(logits)[w] + (1 - p_gen) sum over the positions s of w of attn[s],   p_gen = sigmoid(gen_logit)
+
+    Args:
+        logits: (B, T, V).
+        gen_logit: (B, T).
+        attn: (B, T, S), 0 at padding.
+        source: of the B sentences.
+
+    Returns:
+        (B, T, V) in float32 or better.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    gen_logit, attn = gen_logit.to(dtype).unsqueeze(2), attn.to(dtype)
+    generated = F.logsigmoid(gen_logit) + torch.log_softmax(logits, dim=2, dtype=dtype)
+    copied = torch.zeros_like(generated).scatter_add(2, source.ids.unsqueeze(1).expand_as(attn), attn)
+    is_copied = copied > 0
+    copied = F.logsigmoid(-gen_logit) + copied.masked_fill(~is_copied, 1.0).log()
+    return torch.where(is_copied, torch.logaddexp(generated, copied), generated)
+
+
+def copy_cross_entropy(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    epsilon: float,
+    ignore_index: int,
+    gen_logit: Tensor,
+    attn: Tensor,
+    source: CopySource,
+):
+    """`label_smoothed_cross_entropy` of the mixture `copy_lprobs`.
+
+    Args:
+        features: (B, T, D), the readout.
+        target: (B, T) int64; places equal to `ignore_index` count nothing.
+        gen_logit, attn, source: as in `copy_lprobs`.   The others: as in `label_smoothed_cross_entropy`.
+
+    Returns:
+        `loss` and `nll_loss`, scalars in nats.
+    """
+    real = target.ne(ignore_index)
+    lprobs = copy_lprobs(F.linear(features, weight, bias), gen_logit, attn, source)[real]
+    nll_loss = -lprobs.gather(1, target[real].unsqueeze(1)).sum()
+    share = epsilon / (weight.size(0) - 1)
+    return (1.0 - epsilon - share) * nll_loss - share * lprobs.sum(), nll_loss
 
 
 def r_drop_cross_entropy(

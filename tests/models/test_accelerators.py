@@ -6,7 +6,7 @@ import contextlib
 import pytest
 import torch
 
-from s2s_plugin.ops.cross_entropy import label_smoothed_cross_entropy
+from s2s_plugin.ops.cross_entropy import copy_cross_entropy, label_smoothed_cross_entropy
 from tests.models.builders import make_model
 from tests.models.test_attn_rnn_s2s import VARIANTS
 
@@ -24,6 +24,11 @@ def on_meta(dtype, **options):
     return make_model(**{"dropout": 0.1, **options}).to("meta", dtype)
 
 
+def output_dtype(options, dtype):
+    """Log-probabilities of a mixture are float32."""
+    return torch.float32 if options.get("copy_attn") else dtype
+
+
 def tokens(rows, columns):
     return torch.empty(rows, columns, dtype=torch.int64, device="meta")
 
@@ -34,9 +39,12 @@ def test_a_training_step_reads_no_value_back(options, dtype):
     model = on_meta(dtype, **options).train()
     target = tokens(3, 4)
     features, extra = model(tokens(3, 5), None, target, features_only=True)
-    loss, nll_loss = label_smoothed_cross_entropy(
-        features.flatten(0, 1), model.decoder.output_weight, model.decoder.output_bias, target.view(-1), 0.1, PAD
-    )
+    output = model.decoder.output_weight, model.decoder.output_bias
+    if "copying" in extra:
+        gen_logit, source = extra["copying"]
+        loss, nll_loss = copy_cross_entropy(features, *output, target, 0.1, PAD, gen_logit, extra["attn"][0], source)
+    else:
+        loss, nll_loss = label_smoothed_cross_entropy(features.flatten(0, 1), *output, target.view(-1), 0.1, PAD)
     loss.backward()
     assert features.dtype == dtype
     assert loss.dtype == nll_loss.dtype == torch.float32
@@ -55,7 +63,7 @@ def test_a_step_of_a_search_reads_no_value_back(options, dtype):
             logits, _ = model.decoder(tokens(6, length), encoder_out=encoder_out, incremental_state=state)
             model.decoder.reorder_incremental_state(state, order)
             encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
-    assert logits.shape == (6, 1, 13) and logits.dtype == dtype
+    assert logits.shape == (6, 1, 13) and logits.dtype == output_dtype(options, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
@@ -71,7 +79,7 @@ def test_a_model_in_half_precision_translates_step_by_step(options, dtype):
         for t in range(prev.size(1)):
             logits, _ = model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
             torch.testing.assert_close(logits[:, 0], expected[:, t], rtol=0.02, atol=0.01)
-    assert logits.dtype == dtype
+    assert logits.dtype == output_dtype(options, dtype)
 
 
 def test_such_a_reading_is_noticed():

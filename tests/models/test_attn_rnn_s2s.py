@@ -40,6 +40,16 @@ VARIANTS = {
         "decoder_context": "first",
     },
     "parallel heads, linear": {"attn_mode": "parallel", "attn_heads": 3, "attn_dim": 9, "decoder_readout": "linear"},
+    "coverage and copying": {"coverage_attn": True, "copy_attn": True},
+    "coverage, parallel heads, copying, deep": {
+        "attn_mode": "parallel",
+        "attn_heads": 3,
+        "attn_dim": 9,
+        "coverage_attn": True,
+        "copy_attn": True,
+        "decoder_layers": 2,
+    },
+    "coverage, conditional": {"attn_mode": "conditional", "coverage_attn": True},
     "no attention": {"decoder_attention": "0", "attn_dim": None, "decoder_layers": 2},
     **{name: {**preset(name), "dropout": 0.0} for name in PRESETS},
 }

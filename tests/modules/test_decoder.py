@@ -156,7 +156,7 @@ def test_a_residual_connection_adds_the_state_below():
         each(x, encoder, each.start(encoder))
     below = decoder.first_layer(
         x.transpose(0, 1), decoder.first_layer.attention(encoder.memory, encoder.padding_mask),
-        *(state[0] for state in decoder.bridge(encoder)),
+        *(state[0] for state in decoder.bridge(encoder)), None,
     ).output  # fmt: skip
     torch.testing.assert_close(inputs[0], inputs[1] + below)
 

@@ -14,6 +14,10 @@ KINDS = {
     "norms": {"has_norms": True},
     "norms without a read": {"reads": False, "links": 2, "has_norms": True, "has_dropout": True},
     "heads and dropout": {"heads": 3, "has_dropout": True},
+    "coverage": {"has_coverage": True},
+    "coverage, heads, dropout, two cells": {
+        "links": 2, "read_at": 1, "heads": 3, "has_dropout": True, "has_coverage": True,
+    },
 }  # fmt: skip
 """Changes to the arguments of `make_recurrence`."""
 
@@ -31,6 +35,7 @@ class Inputs:
             named |= {f"cells[{index}].{name}": value for name, value in weights._asdict().items()}
         named |= read._asdict() if read else {}
         named |= {"memory": source.memory, "keys": source.keys} if source else {}
+        named["coverage"] = options.get("coverage")
         self.named = {name: value for name, value in named.items() if value is not None}
 
     def call(self, function) -> RecurrenceOutput:
@@ -51,7 +56,7 @@ class Inputs:
 
 def make_recurrence(
     cell_type, steps, batch, source_size, memory_size, attn_dim, size, dtype,
-    *, reads=True, links=1, read_at=0, heads=1, has_norms=False, has_dropout=False,
+    *, reads=True, links=1, read_at=0, heads=1, has_norms=False, has_dropout=False, has_coverage=False,
 ) -> Inputs:  # fmt: skip
     """A state that is not zero, padding on both sides, one row of one word, one of padding alone."""
     gates = GATES[cell_type] * size
@@ -88,10 +93,15 @@ def make_recurrence(
     if not reads:
         return Inputs((*args, cell_type, None, None), options)
     read = Read(
-        tensor(attn_dim, size), tensor(attn_dim), tensor(gates, memory_size), tensor(gates) if has_norms else None
+        tensor(attn_dim, size),
+        tensor(attn_dim),
+        tensor(gates, memory_size),
+        tensor(gates) if has_norms else None,
+        tensor(attn_dim) if has_coverage else None,
     )
     source = Source(tensor(batch, source_size, memory_size), tensor(batch, source_size, attn_dim), mask)
     options |= {"read_at": read_at, "heads": heads, "attn_keep": keep(steps, batch, heads, source_size)}
+    options["coverage"] = torch.rand(batch, source_size, dtype=dtype).requires_grad_() if has_coverage else None
     return Inputs((*args, cell_type, read, source), options)
 
 

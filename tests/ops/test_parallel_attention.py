@@ -5,10 +5,11 @@ import torch
 
 from s2s_plugin.ops import parallel_attention, reference
 
-HEADS_AND_DROPOUT = [(1, False), (3, False), (3, True), (1, True)]
+KINDS = [(1, False, False), (3, False, False), (3, True, False), (1, True, False), (1, False, True), (3, True, True)]
+"""Heads, whether weights are dropped, whether the read knows the coverage."""
 
 
-def make_inputs(steps, batch, source, attn_dim, memory_size, dtype, heads=1, has_dropout=False):
+def make_inputs(steps, batch, source, attn_dim, memory_size, dtype, heads=1, has_dropout=False, has_coverage=False):
     def tensor(*shape):
         return torch.randn(*shape, dtype=dtype).requires_grad_()
 
@@ -25,26 +26,32 @@ def make_inputs(steps, batch, source, attn_dim, memory_size, dtype, heads=1, has
         mask,
         heads,
         torch.bernoulli(torch.full((steps, batch, heads, source), 0.5, dtype=dtype)) * 2 if has_dropout else None,
+        tensor(attn_dim) if has_coverage else None,
+        torch.rand(batch, source, dtype=dtype).requires_grad_() if has_coverage else None,
     )
 
 
-@pytest.mark.parametrize("heads, has_dropout", HEADS_AND_DROPOUT)
-def test_gradcheck(heads, has_dropout, ways):
+def given(values) -> list:
+    return [value for value in values if value is not None]
+
+
+@pytest.mark.parametrize("heads, has_dropout, has_coverage", KINDS)
+def test_gradcheck(heads, has_dropout, has_coverage, ways):
     torch.manual_seed(61)
-    inputs = make_inputs(3, 2, 4, 9, 6, torch.float64, heads, has_dropout)
-    assert torch.autograd.gradcheck(parallel_attention.parallel_attention, inputs)
+    inputs = make_inputs(3, 2, 4, 9, 6, torch.float64, heads, has_dropout, has_coverage)
+    assert torch.autograd.gradcheck(lambda *args: given(parallel_attention.parallel_attention(*args)), inputs)
 
 
-@pytest.mark.parametrize("heads, has_dropout", HEADS_AND_DROPOUT)
+@pytest.mark.parametrize("heads, has_dropout, has_coverage", KINDS)
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 12, 9), (7, 5, 6, 12, 9)])
-def test_equals_reference(sizes, heads, has_dropout, ways):
+def test_equals_reference(sizes, heads, has_dropout, has_coverage, ways):
     results = []
     for function in (reference.parallel_attention, parallel_attention.parallel_attention):
         torch.manual_seed(62)
-        inputs = make_inputs(*sizes, torch.float32, heads, has_dropout)
-        out = function(*inputs)
+        inputs = make_inputs(*sizes, torch.float32, heads, has_dropout, has_coverage)
+        out = given(function(*inputs))
         sum((y * torch.randn(y.shape)).sum() for y in out).backward()
-        results.append([*out, *(x.grad for x in inputs[:4])])
+        results.append([*out, *(x.grad for x in given([*inputs[:4], *inputs[7:]]))])
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
@@ -54,6 +61,6 @@ def test_autocast_rounds_the_products_and_not_the_softmax():
     inputs = make_inputs(3, 2, 4, 8, 6, torch.float32)
     expected = reference.parallel_attention(*inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        context, attn = parallel_attention.parallel_attention(*inputs)
+        context, attn, _ = parallel_attention.parallel_attention(*inputs)
     assert context.dtype == torch.bfloat16 and attn.dtype == torch.float32
     torch.testing.assert_close(context.float(), expected[0], rtol=0.05, atol=0.05)

@@ -82,7 +82,8 @@ def test_prepared_weights_give_the_same_steps(cell_type, kind):
     x_preact, hidden, cell, cells, _, read, source = inputs.args
     read_at = KINDS[kind].get("read_at", 0)
     weights = steps.prepare_weights(cells, read, read_at)
-    got = steps.recurrence_steps(x_preact, hidden, cell, weights, cell_type, source, read_at=read_at)
+    options = {name: value for name, value in inputs.options.items() if name in ("heads", "coverage")}
+    got = steps.recurrence_steps(x_preact, hidden, cell, weights, cell_type, source, read_at=read_at, **options)
     for a, b in zip(got, expected, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
@@ -131,6 +132,21 @@ def test_what_does_not_fit_is_refused(function, change, message):
     args[4] = change.pop("cell_type", args[4])
     with pytest.raises(ValueError, match=message):
         function(*args, **{**inputs.options, **change})
+
+
+@pytest.mark.parametrize("function", [reference.recurrence, recurrence.recurrence])
+def test_coverage_without_its_weights_is_refused(function):
+    inputs = make_recurrence("gru", 2, 2, 3, 4, 5, 6, torch.float64, has_coverage=True)
+    inputs.options["coverage"] = None
+    with pytest.raises(ValueError, match="coverage and w_coverage go together"):
+        inputs.call(function)
+
+
+@pytest.mark.parametrize("kind", ["coverage", "coverage, heads, dropout, two cells"])
+def test_coverage_is_what_was_read_before(kind):
+    inputs = make_recurrence("gru", 3, 4, 5, 6, 9, 2, torch.float32, **KINDS[kind])
+    out = inputs.call(recurrence.recurrence)
+    torch.testing.assert_close(out.coverage, inputs.options["coverage"] + out.attn.sum(dim=0))
 
 
 @pytest.mark.parametrize("function", [reference.recurrence, recurrence.recurrence])
