@@ -1,4 +1,5 @@
-"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits; and R-Drop."""
+"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits; R-Drop; and what
+trains the attention: coverage and guided alignment."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,14 +10,16 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
+from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
-from ..ops.cross_entropy import label_smoothed_cross_entropy, r_drop_cross_entropy
+from ..ops.attention_losses import ALIGNMENT_LOSSES, alignment_loss, coverage_loss
+from ..ops.cross_entropy import copy_cross_entropy, label_smoothed_cross_entropy, r_drop_cross_entropy
 
 
 @dataclass
 class AttnLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """Options of fairseq's `label_smoothed_cross_entropy`, and --r-drop-alpha."""
+    """Options of fairseq's `label_smoothed_cross_entropy`, and those of the terms that are added to it."""
 
     r_drop_alpha: float = field(
         default=0.0,
@@ -26,6 +29,23 @@ class AttnLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConf
             "step takes twice the time and memory"
         },
     )
+    coverage_lambda: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of the coverage loss, which lets no source position be read again (See et al. 2017, "
+            "eq. 12; there 1, at the end of training); goes well with --coverage-attn of the model"
+        },
+    )
+    alignment_lambda: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of guided alignment: attention is to follow the links that fairseq-preprocess "
+            "--align-suffix has made; goes with --load-alignments of the task. 0.05 to 1 are usual"
+        },
+    )
+    alignment_loss: ChoiceEnum(list(ALIGNMENT_LOSSES)) = field(
+        default="cross_entropy", metadata={"help": "how the distance from the links is measured"}
+    )
 
 
 @register_criterion("attn_label_smoothed_cross_entropy", dataclass=AttnLabelSmoothedCrossEntropyConfig)
@@ -33,11 +53,16 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
     """Label-smoothed cross-entropy for `attn_rnn_s2s`: the loss and the log of fairseq's criterion, to rounding.
 
     Where the caller wants what only whole logits give (--report-accuracy, a loss for every token) it is fairseq's own.
-    In training, --r-drop-alpha adds R-Drop, and `r_drop` to the log: the mean of both divergences, in bits a token.
+    What is added to the loss is logged by itself:
+
+        r_drop:          the mean of both divergences, in bits a token; in training.
+        coverage_loss:   the attention that was there before, of 1, a token.
+        alignment_loss:  a linked target word; in bits for `cross_entropy`.
 
     Raises:
-        ValueError: a model that does not give features, or one with an adaptive softmax; a negative --r-drop-alpha, or
-            one beside --report-accuracy.
+        ValueError: a model that does not give features, or one with an adaptive softmax; a weight below 0; one beside
+            --report-accuracy; --r-drop-alpha with another term or with a model that copies; --alignment-lambda without
+            links; a term of the attention for a model without attention.
     """
 
     def __init__(
@@ -48,15 +73,31 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         ignore_prefix_size=0,
         report_accuracy=False,
         r_drop_alpha=0.0,
+        coverage_lambda=0.0,
+        alignment_lambda=0.0,
+        alignment_loss="cross_entropy",
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        if not 0 <= r_drop_alpha < math.inf:
-            raise ValueError(f"--r-drop-alpha {r_drop_alpha}: a number of at least 0")
-        if r_drop_alpha > 0 and report_accuracy:
+        weights = {
+            "--r-drop-alpha": r_drop_alpha,
+            "--coverage-lambda": coverage_lambda,
+            "--alignment-lambda": alignment_lambda,
+        }
+        self.terms = [f"{name} {weight}" for name, weight in weights.items() if weight]
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} {weight}: a number of at least 0")
+        if self.terms and report_accuracy:
+            raise ValueError(f"{' and '.join(self.terms)} cannot be had with --report-accuracy")
+        if r_drop_alpha and len(self.terms) > 1:
+            raise ValueError(f"{' and '.join(self.terms)} do not go together")
+        if alignment_lambda and not getattr(getattr(task, "cfg", None), "load_alignments", False):
             raise ValueError(
-                f"--r-drop-alpha {r_drop_alpha} predicts every word twice, of which --report-accuracy cannot count one"
+                f"--alignment-lambda {alignment_lambda} goes with --task attn_translation --load-alignments, and data "
+                f"from fairseq-preprocess --align-suffix"
             )
-        self.r_drop_alpha = r_drop_alpha
+        self.r_drop_alpha, self.coverage_lambda, self.alignment_lambda = weights.values()
+        self.alignment_kind = str(alignment_loss)
 
     def forward(self, model, sample, reduce=True):
         decoder = getattr(model, "decoder", None)
@@ -69,32 +110,73 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             raise ValueError("--adaptive-softmax-cutoff goes with --criterion adaptive_loss")
         if self.report_accuracy or not reduce:
             return super().forward(model, sample, reduce)
-        twice = self.r_drop_alpha > 0 and model.training
         net_input = sample["net_input"]
+        twice = self.r_drop_alpha > 0 and model.training
         if twice:
             net_input = {name: torch.cat([value, value]) for name, value in net_input.items()}
-        features, _ = model(**net_input, features_only=True)
-        features = features[:, self.ignore_prefix_size :]
-        target = sample["target"][:, self.ignore_prefix_size :].reshape(-1)
+        features, extra = model(**net_input, features_only=True)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        output = decoder.output_weight, decoder.output_bias, target, self.eps, self.padding_idx
-        if twice:
-            pairs = torch.stack(features.chunk(2), dim=2).flatten(0, 1)
-            loss, nll_loss, logging_output["r_drop"] = r_drop_cross_entropy(pairs, *output, self.r_drop_alpha)
-        else:
-            loss, nll_loss = label_smoothed_cross_entropy(features.flatten(0, 1), *output)
-        logging_output.update(loss=loss.detach(), nll_loss=nll_loss)
+        word_loss = self.r_drop_loss if twice else self.word_loss
+        loss, logging_output["nll_loss"] = word_loss(decoder, features, extra, sample["target"], logging_output)
+        if self.coverage_lambda or self.alignment_lambda:
+            loss = loss + self.attention_terms(extra["attn"][0], sample, logging_output)
+        logging_output["loss"] = loss.detach()
         return loss, sample_size, logging_output
+
+    def word_loss(self, decoder, features, extra, target, logging_output):
+        """Loss and nll_loss. Args: features (B, T, D), extra as the model gives it, target (B, T)."""
+        skip = self.ignore_prefix_size
+        features, target = features[:, skip:], target[:, skip:]
+        output = decoder.output_weight, decoder.output_bias
+        if "copying" in extra:
+            gen_logit, source = extra["copying"]
+            copying = gen_logit[:, skip:], extra["attn"][0][:, skip:], source
+            return copy_cross_entropy(features, *output, target, self.eps, self.padding_idx, *copying)
+        rows, target = features.flatten(0, 1), target.reshape(-1)
+        return label_smoothed_cross_entropy(rows, *output, target, self.eps, self.padding_idx)
+
+    def r_drop_loss(self, decoder, features, extra, target, logging_output):
+        """The same from two predictions of each sentence, features (2B, T, D); logs `r_drop`."""
+        if "copying" in extra:
+            raise ValueError(f"--r-drop-alpha {self.r_drop_alpha} does not go with --copy-attn")
+        pairs = torch.stack(features[:, self.ignore_prefix_size :].chunk(2), dim=2).flatten(0, 1)
+        target = target[:, self.ignore_prefix_size :].reshape(-1)
+        loss, nll_loss, logging_output["r_drop"] = r_drop_cross_entropy(
+            pairs, decoder.output_weight, decoder.output_bias, target, self.eps, self.padding_idx, self.r_drop_alpha
+        )
+        return loss, nll_loss
+
+    def attention_terms(self, attn, sample, logging_output):
+        """The weighted sum of what trains attn (B, T, S), logged part by part."""
+        if attn is None:
+            raise ValueError(f"{' and '.join(self.terms)} can mean nothing with --decoder-attention 0")
+        total = attn.new_zeros(())
+        if self.coverage_lambda:
+            part = coverage_loss(attn, sample["target"].ne(self.padding_idx))
+            logging_output["coverage_loss"] = part.detach()
+            total = total + self.coverage_lambda * part
+        if self.alignment_lambda and sample.get("alignments") is not None:
+            weights = sample["align_weights"]
+            part = alignment_loss(attn, sample["alignments"], weights, self.alignment_kind)
+            unit = math.log(2) if self.alignment_kind == "cross_entropy" else 1.0
+            logging_output.update(alignment_loss=part.detach() / unit, linked=weights.sum())
+            total = total + self.alignment_lambda * part
+        return total
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         super().reduce_metrics(logging_outputs)
-        if any("r_drop" in log for log in logging_outputs):
-            divergence = sum(log.get("r_drop", 0) for log in logging_outputs)
-            tokens = sum(log.get("ntokens", 0) for log in logging_outputs)
-            metrics.log_scalar("r_drop", divergence / tokens / math.log(2), tokens, round=3)
+        for name, count, unit in (
+            ("r_drop", "ntokens", math.log(2)),
+            ("coverage_loss", "ntokens", 1.0),
+            ("alignment_loss", "linked", 1.0),
+        ):
+            if any(name in log for log in logging_outputs):
+                total = sum(log.get(name, 0) for log in logging_outputs)
+                number = sum(log.get(count, 0) for log in logging_outputs)
+                metrics.log_scalar(name, total / number / unit, number, round=3)

@@ -105,7 +105,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             x = self.dropout_in(self.word_dropout(self.embed_tokens(prev_output_tokens)))
             out = self.decoder(x, encoder_out.state, state)
             y = out.features if features_only else self.output_layer(out.features)
-        extra = {"attn": [out.attn]}
+        # In one piece, as fairseq's criterion of guided alignment wants it.
+        extra = {"attn": [None if out.attn is None else out.attn.contiguous()]}
         if out.gen_logit is not None:
             extra["copying"] = Copying(out.gen_logit, encoder_out.copy_source)
             if not features_only:
