@@ -1,4 +1,5 @@
-"""fairseq's `translation` with right padding, a choice of sacreBLEU tokenizer, and dictionaries that are checked."""
+"""fairseq's `translation` with right padding, a choice of sacreBLEU tokenizer, dictionaries that are checked, and
+alignments that are right."""
 
 import hashlib
 import os
@@ -10,11 +11,26 @@ import numpy
 import sacrebleu
 from fairseq import utils
 from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
+from fairseq.sequence_generator import SequenceGenerator
+from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationConfig, TranslationTask
 from omegaconf import DictConfig, open_dict
 from sacrebleu.metrics.bleu import BLEU
+from torch import Tensor
+
+from .alignments import (
+    PIECES,
+    SourceTexts,
+    align,
+    interactive,
+    mend_interactive,
+    mend_replace_unk,
+    merge_words,
+    word_numbers,
+)
 
 
 @dataclass
@@ -35,6 +51,13 @@ class AttnTranslationConfig(TranslationConfig):
         metadata={
             "help": "sacreBLEU tokenizer of the validation BLEU: 13a (default), zh, char, intl, none, ...; "
             "with --eval-bleu"
+        },
+    )
+    alignment_words: ChoiceEnum(list(PIECES)) = field(
+        default="none",
+        metadata={
+            "help": "--print-alignment between the words that these pieces are parts of: the weight on a source word "
+            "is the sum over its pieces, that of a target word the mean; positions are those of --remove-bpe"
         },
     )
 
@@ -62,6 +85,8 @@ class SentencePairs(LanguagePairDataset):
 class AttnTranslationTask(TranslationTask):
     """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
 
+    alignment = None  # what `inference_step` adds: hard, soft or nothing
+
     @classmethod
     def setup_task(cls, cfg: AttnTranslationConfig, **kwargs):
         """Loads the dictionaries.
@@ -69,8 +94,9 @@ class AttnTranslationTask(TranslationTask):
         Raises:
             ValueError: unknown or unavailable tokenizer, one that contradicts --eval-tokenized-bleu or that nothing
                 uses, or --left-pad-target.
-            FileNotFoundError: no such folder of data.
+            FileNotFoundError: no such folder of data, or none of the alignments that --load-alignments is for.
         """
+        mend_replace_unk()
         check_tokenizer(cfg.eval_bleu_tokenizer)
         if cfg.eval_bleu_tokenizer is not None and not cfg.eval_bleu:
             raise ValueError(f"--eval-bleu-tokenizer {cfg.eval_bleu_tokenizer} goes with --eval-bleu")
@@ -88,6 +114,12 @@ class AttnTranslationTask(TranslationTask):
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         super().load_dataset(split, epoch, combine, **kwargs)
         self.datasets[split] = SentencePairs.adopt(self.datasets[split])
+        if self.cfg.load_alignments and split == self.cfg.train_subset and self.datasets[split].align_dataset is None:
+            pair = f"{self.cfg.source_lang}-{self.cfg.target_lang}"
+            raise FileNotFoundError(
+                f"--load-alignments: no {split}.align.{pair} in {self.cfg.data}: make it with fairseq-preprocess "
+                f"--align-suffix"
+            )
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         return SentencePairs(
@@ -100,10 +132,50 @@ class AttnTranslationTask(TranslationTask):
             constraints=constraints,
         )
 
+    def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **kwargs):
+        """fairseq's search. What --print-alignment and --replace-unk need is added in `inference_step`."""
+        kind, replaces_unk = getattr(args, "print_alignment", None), getattr(args, "replace_unk", None) is not None
+        self.alignment = str(kind or "hard") if kind or replaces_unk else None
+        if seq_gen_cls is None and self.alignment:
+            seq_gen_cls = SequenceGenerator  # and not fairseq's with alignments of its own
+        if self.alignment and interactive() is not None:
+            mend_interactive(interactive())
+        if replaces_unk and not self.datasets:  # fairseq-interactive; fairseq-generate has the text, or refuses
+            SourceTexts(self.source_dictionary)
+        return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, **kwargs)
+
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         # fairseq's diverse beam search takes `id`, the places in the corpus, for rows of the batch.
-        sample = {name: value for name, value in sample.items() if name != "id"}
-        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        without_id = {name: value for name, value in sample.items() if name != "id"}
+        found = super().inference_step(generator, models, without_id, prefix_tokens, constraints)
+        if self.alignment:
+            is_forced = isinstance(generator, SequenceScorer)
+            pair_rows = "id" not in sample and interactive() is not None
+            for source, hypotheses in zip(sample["net_input"]["src_tokens"].cpu(), found, strict=True):
+                for hypothesis in hypotheses:
+                    weights = self._weights_of(hypothesis, source, is_forced)
+                    hypothesis["alignment"] = align(weights, self.alignment, pair_rows)
+        return found
+
+    def _weights_of(self, hypothesis: dict, source: Tensor, is_forced: bool) -> Tensor:
+        """Attention weights (T, S) of a hypothesis, of words if --alignment-words, without padding.
+
+        Args:
+            source: of the batch, with padding on either side.   is_forced: `attention` is (T, S), else (S, T).
+        """
+        attn, tokens = hypothesis["attention"], hypothesis["tokens"]
+        if attn is None or attn.numel() == 0:
+            raise ValueError("--print-alignment and --replace-unk go by the attention, and the model has none")
+        attn = (attn if is_forced else attn.t())[: len(tokens)].float().cpu()
+        real, pieces = source.ne(self.source_dictionary.pad()), str(self.cfg.alignment_words)
+        attn = attn[:, real]
+        if pieces == "none":
+            return attn
+        numbers = []
+        for ids, dictionary in ((tokens, self.target_dictionary), (source[real], self.source_dictionary)):
+            words = word_numbers([dictionary[index] for index in ids[:-1].tolist()], pieces)
+            numbers.append([*words, words[-1] + 1 if words else 0])  # the end is a word
+        return merge_words(attn, *numbers)
 
     def build_model(self, cfg, from_checkpoint=False):
         if from_checkpoint and hasattr(cfg, "encoder_embed_path"):

@@ -42,3 +42,17 @@ def test_reversal_reaches_95_bleu_on_sequences_not_seen(seed, tmp_path, capsys):
         print(f"BLEU {score}, {right} of {len(reference)} sequences right")
     assert len(reference) == PAIRS["test"]
     assert score > 95, f"S2S_TEST_SEED={seed}"
+    for batch_size, padding in ((1, []), (64, []), (1, ["--left-pad-source"]), (64, ["--left-pad-source"])):
+        aligned = run_generate(
+            data, tmp_path / "model" / "checkpoint_last.pt", "--beam", 5, "--print-alignment", "hard", *padding,
+            batch_size=batch_size,
+        )  # fmt: skip
+        gold = [
+            int(source) == len(reference[number]) - 1 - int(target)
+            for number, rows in lines(aligned, "A").items()
+            for source, target in (pair.split("-") for pair in rows[0][0].split())
+        ]
+        share = sum(gold) / len(gold)
+        with capsys.disabled():
+            print(f"alignment of batches of {batch_size} {' '.join(padding)}: {share:.1%} of {len(gold)} words")
+        assert share > 0.98, f"S2S_TEST_SEED={seed}"

@@ -1,0 +1,156 @@
+"""What fairseq-generate and fairseq-interactive print of the attention, and how they replace unknown words by it.
+
+Both come from the weights that the search has kept for every hypothesis. fairseq's own code takes them apart wrongly in
+places; the objects here are such that its commands print and replace what they mean to:
+
+- --replace-unk takes the alignment of a word for a number (utils.py, replace_unk), --print-alignment for a pair;
+- --replace-unk without a lexicon is filled in with the mark of --remove-bpe, and looks for a file of that name;
+- fairseq-interactive takes rows of weights for pairs (interactive.py, main), and knows source words by the dictionary
+  alone, which has no unknown ones.
+"""
+
+import builtins
+import functools
+import sys
+from collections import defaultdict, deque
+from itertools import accumulate
+
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary, data_utils
+from torch import Tensor
+
+PIECES = ("none", "sentencepiece", "subword_nmt")
+END_OF_ROW = "\0"
+
+
+class Link(tuple):
+    """(source position, target position) of --print-alignment hard, and as an index the former."""
+
+    def __index__(self) -> int:
+        return self[0]
+
+
+class Row(list):
+    """A target token's weights as --print-alignment soft prints them, and as an index the largest one's place."""
+
+    place: int
+
+    def __index__(self) -> int:
+        return self.place
+
+
+class RowAsPair(Row):
+    """The same for fairseq-interactive, which unpacks it as a pair and puts a `-` between both."""
+
+    def __iter__(self):
+        return iter((",".join(list.__iter__(self)), END_OF_ROW))
+
+
+def word_numbers(symbols: list[str], pieces: str) -> list[int]:
+    """The word, from 0, that each symbol is part of, as --remove-bpe joins them.
+
+    Args:
+        symbols: of the dictionary.   pieces: of `PIECES`; `none`: each is a word.
+    """
+    if pieces == "none":
+        return list(range(len(symbols)))
+    if pieces == "sentencepiece":
+        begins = [symbol.startswith("\u2581") for symbol in symbols]
+    else:
+        begins = [not before.endswith("@@") for before in ["", *symbols[:-1]]]
+    return list(accumulate([0, *map(int, begins[1:])]))[: len(symbols)]
+
+
+def merge_words(weights: Tensor, target: list[int], source: list[int]) -> Tensor:
+    """Weights of words: a source word has the sum of its pieces', a target word the mean, so that rows still sum to 1.
+
+    Args:
+        weights: (T, S).   target: T words' numbers, in order, from 0.   source: S.
+
+    Returns:
+        (words of the target, words of the source).
+    """
+    rows, columns = torch.tensor(target, dtype=torch.long), torch.tensor(source, dtype=torch.long)
+    by_source = weights.new_zeros(len(target), max(source, default=-1) + 1).index_add(1, columns, weights)
+    merged = by_source.new_zeros(max(target, default=-1) + 1, by_source.size(1)).index_add(0, rows, by_source)
+    return merged / torch.bincount(rows).unsqueeze(1)
+
+
+def align(weights: Tensor, kind: str, pair_rows: bool = False) -> list:
+    """The alignment of a hypothesis.
+
+    Args:
+        weights: (T, S), the ends of both sides in the last row and column.
+        kind: `hard`: the real word with the largest weight for each real target word; `soft`: all weights.
+        pair_rows: give rows as fairseq-interactive wants them.
+
+    Returns:
+        a `Link` for each target word, or a `Row` for each and the end.
+    """
+    places = weights[:, :-1].argmax(dim=1).tolist() if weights.size(1) > 1 else [-1] * len(weights)
+    if kind == "hard":
+        return [Link((source, target)) for target, source in enumerate(places[:-1])]
+    rows = []
+    for place, row in zip(places, weights.tolist(), strict=True):
+        rows.append((RowAsPair if pair_rows else Row)(f"{weight:.6f}" for weight in row))
+        rows[-1].place = place
+    return rows
+
+
+def interactive():
+    """The module of fairseq-interactive, if this process has it."""
+    for name in ("__main__", "fairseq_cli.interactive"):
+        module = sys.modules.get(name)
+        if getattr(module, "buffered_read", None) and getattr(module, "make_batches", None):
+            return module
+    return None
+
+
+def mend_replace_unk() -> None:
+    """Lets --replace-unk stand without a lexicon: fairseq gives it the value that --remove-bpe has without one."""
+    load = utils.load_align_dict
+    if not hasattr(load, "mended"):
+
+        @functools.wraps(load)
+        def load_align_dict(replace_unk):
+            return load("" if replace_unk == "@@ " else replace_unk)
+
+        load_align_dict.mended = True
+        utils.load_align_dict = load_align_dict
+
+
+def mend_interactive(module) -> None:
+    """Lets it print rows of weights as fairseq-generate does: every `RowAsPair` leaves a mark, which is taken out."""
+
+    def print_rows(*args, **kwargs):
+        without_marks = (a.replace(f"-{END_OF_ROW}", "") if isinstance(a, str) else a for a in args)
+        builtins.print(*without_marks, **kwargs)
+
+    module.print = print_rows
+
+
+class SourceTexts:
+    """Lets a dictionary give back the words that it has encoded, where it would give `<unk>`.
+
+    For fairseq-interactive, which encodes each line once and turns it back once, in the same order.
+
+    Args:
+        dictionary: of the source; its `encode_line` and `string` are replaced.
+    """
+
+    def __init__(self, dictionary: Dictionary):
+        self.texts = defaultdict(deque)
+        self.encode, self.decode = dictionary.encode_line, dictionary.string
+        dictionary.encode_line, dictionary.string = self.encode_line, self.string
+
+    def encode_line(self, line, *args, **kwargs):
+        ids = self.encode(line, *args, **kwargs)
+        self.texts[tuple(ids.tolist())].append(" ".join(line.split()))
+        return ids
+
+    def string(self, tensor, bpe_symbol=None, *args, **kwargs):
+        waiting = self.texts.get(tuple(tensor.tolist())) if torch.is_tensor(tensor) and tensor.dim() == 1 else None
+        if not waiting:
+            return self.decode(tensor, bpe_symbol, *args, **kwargs)
+        return data_utils.post_process(waiting.popleft(), bpe_symbol)

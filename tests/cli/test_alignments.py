@@ -1,0 +1,263 @@
+"""--print-alignment, --replace-unk and guided alignment, through fairseq's commands."""
+
+import random
+
+import pytest
+import torch
+
+from tests.helpers import (
+    Refused,
+    hypotheses,
+    lines,
+    random_sentences,
+    run_generate,
+    run_interactive,
+    run_preprocess,
+    run_train,
+    write_parallel,
+)
+
+SENTENCES = range(30)
+
+
+def alignments(output) -> dict:
+    """The first alignment of each sentence, as printed."""
+    return {number: rows[0][0] for number, rows in lines(output, "A").items()}
+
+
+def weights(line: str) -> torch.Tensor:
+    return torch.tensor([[float(weight) for weight in row.split(",")] for row in line.split()])
+
+
+def close(found: dict, expected: dict) -> None:
+    """Weights that agree but for the rounding of printing."""
+    assert found.keys() == expected.keys()
+    for number, line in expected.items():
+        torch.testing.assert_close(weights(found[number]), weights(line), rtol=0, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def soft(model):
+    return run_generate(model.data, model.checkpoint, "--beam", 3, "--nbest", 2, "--print-alignment", "soft")
+
+
+def test_soft_alignments_are_in_the_frame_of_the_words(soft):
+    """A row for each word of each hypothesis and its end, a column for each source word and its end."""
+    for number in SENTENCES:
+        source = lines(soft, "S")[number][0][0].split()
+        assert len(lines(soft, "A")[number]) == 2
+        for hypothesis, row in zip(hypotheses(soft)[number], lines(soft, "A")[number], strict=True):
+            found = weights(row[0])
+            assert found.shape == (len(hypothesis.words) + 1, len(source) + 1)
+            torch.testing.assert_close(found.sum(dim=1), torch.ones(len(found)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [["--left-pad-source"], ["--buffer-size", 64]], ids=["left", "interactive"])
+@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_neither_batch_nor_padding_nor_command_changes_an_alignment(model, soft, tmp_path, kind, batch_size, options):
+    search = "--beam", 3, "--print-alignment", kind
+    expected = alignments(run_generate(model.data, model.checkpoint, *search)) if kind == "hard" else alignments(soft)
+    if "--buffer-size" in options:
+        text = tmp_path / "text"
+        text.write_text("".join(f"{lines(soft, 'S')[number][0][0]}\n" for number in SENTENCES))
+        output = run_interactive(model.data, model.checkpoint, text, *search, *options, "--batch-size", batch_size)
+    else:
+        output = run_generate(model.data, model.checkpoint, *search, *options, batch_size=batch_size)
+    if kind == "soft":
+        close(alignments(output), expected)
+    else:
+        assert alignments(output) == expected
+
+
+def test_the_reference_has_an_alignment_too(model, soft):
+    """Forced decoding gives a found translation the weights that the search gave it."""
+    for kind in ("soft", "hard"):
+        searched = run_generate(model.data, model.checkpoint, "--print-alignment", kind)
+        forced = run_generate(model.data, model.checkpoint, "--score-reference", "--print-alignment", kind)
+        agreed = [n for n in SENTENCES if hypotheses(searched)[n][0].words == hypotheses(forced)[n][0].words]
+        assert len(agreed) >= 10
+        for number in agreed:
+            if kind == "soft":
+                close({0: alignments(forced)[number]}, {0: alignments(searched)[number]})
+            else:
+                assert alignments(forced)[number] == alignments(searched)[number]
+
+
+def test_an_ensemble_has_the_mean(model, tmp_path):
+    run_train(model.data, tmp_path, max_update=50, dropout=0.0, seed=3)
+    other = tmp_path / "checkpoint_last.pt"
+    options = "--score-reference", "--print-alignment", "soft"
+    found = alignments(run_generate(model.data, f"{model.checkpoint}:{other}", *options))
+    single = [alignments(run_generate(model.data, path, *options)) for path in (model.checkpoint, other)]
+    for number in SENTENCES:
+        mean = (weights(single[0][number]) + weights(single[1][number])) / 2
+        torch.testing.assert_close(weights(found[number]), mean, rtol=0, atol=2e-5)
+    searched = run_generate(model.data, f"{model.checkpoint}:{other}", "--beam", 2, "--print-alignment", "soft")
+    assert sorted(alignments(searched)) == list(SENTENCES)
+
+
+PIECES = {"a": "▁a", "b": "b", "c": "▁c", "d": "d", "e": "e", "f": "▁f"}
+
+
+@pytest.fixture(scope="module")
+def pieces_model(tmp_path_factory):
+    """The same pieces on both sides, an untrained model."""
+    text, rng = tmp_path_factory.mktemp("pieces"), random.Random(5)
+    sentences = [[PIECES[x] for x in sentence] for sentence in random_sentences(rng, list(PIECES), 40, 2, 8)]
+    for split, rows in (("train", sentences[:20]), ("valid", sentences[20:30]), ("test", sentences[30:])):
+        write_parallel(text / split, [(row, row) for row in rows])
+    data = run_preprocess(text, tmp_path_factory.mktemp("pieces_data"))
+    run_train(data, text, max_update=3)
+    return data, text / "checkpoint_last.pt"
+
+
+@pytest.mark.parametrize("command", ["generate", "interactive"])
+def test_alignments_of_words(pieces_model, tmp_path, command):
+    """Sums over the pieces of a source word, means over those of a target word; shapes as --remove-bpe prints them."""
+    data, checkpoint = pieces_model
+    options = "--print-alignment", "soft", "--max-len-b", 9
+    plain = run_generate(data, checkpoint, *options, "--score-reference")
+    by_words = run_generate(
+        data, checkpoint, *options, "--score-reference", "--alignment-words", "sentencepiece", "--remove-bpe",
+        "sentencepiece",
+    )  # fmt: skip
+    for number, line in alignments(plain).items():
+        expected, spans = weights(line), []
+        for words in (hypotheses(plain)[number][0].words, lines(plain, "S")[number][0][0].split()):
+            starts = [i for i, piece in enumerate(words) if piece.startswith("▁") or i == 0] + [len(words)]
+            spans.append(list(zip(starts, [*starts[1:], len(words) + 1], strict=True)))
+        expected = torch.stack([expected[:, a:b].sum(dim=1) for a, b in spans[1]], dim=1)
+        expected = torch.stack([expected[a:b].mean(dim=0) for a, b in spans[0]])
+        torch.testing.assert_close(weights(alignments(by_words)[number]), expected, rtol=0, atol=2e-5)
+        source = lines(by_words, "S")[number][0][0].split()
+        assert expected.shape == (len(hypotheses(by_words)[number][0].words) + 1, len(source) + 1)
+    hard = run_generate(
+        data, checkpoint, "--print-alignment", "hard", "--score-reference", "--alignment-words", "sentencepiece"
+    )
+    for number, line in alignments(hard).items():
+        table = weights(alignments(by_words)[number])
+        assert line.split() == [f"{int(row[:-1].argmax())}-{t}" for t, row in enumerate(table[:-1])]
+    if command == "interactive":
+        text = tmp_path / "text"
+        text.write_text("▁a b ▁c d e\n\n")
+        output = run_interactive(data, checkpoint, text, *options, "--alignment-words", "sentencepiece")
+        assert weights(alignments(output)[0]).size(1) == 3
+        assert weights(alignments(output)[1]).size(1) == 1  # the end alone
+
+
+@pytest.fixture(scope="module")
+def unknown_words(tmp_path_factory):
+    """Word-level: the target is the source backwards, digits are unknown words; and a model that has learned it."""
+    text, rng = tmp_path_factory.mktemp("unknown"), random.Random(6)
+    rows = random_sentences(rng, "abcdefgh", 700, 1, 6)
+
+    def with_unknown(row):
+        return [str(rng.randrange(10**6)) if rng.random() < 0.15 else word for word in row]
+
+    for split, first, last in (("train", 0, 600), ("valid", 600, 650), ("test", 650, 700)):
+        write_parallel(text / split, [(row, row[::-1]) for row in map(with_unknown, rows[first:last])])
+    limits = "--thresholdsrc", 20, "--thresholdtgt", 20
+    data = run_preprocess(text, tmp_path_factory.mktemp("unknown_data"), *limits)
+    raw = run_preprocess(
+        text, tmp_path_factory.mktemp("unknown_raw"), "--dataset-impl", "raw", "--srcdict", data / "dict.src.txt",
+        "--tgtdict", data / "dict.tgt.txt",
+    )  # fmt: skip
+    run_train(
+        data, text, "--encoder-bidirectional", encoder_hidden_size=32, decoder_hidden_size=48, attn_dim=32, lr=0.01,
+        batch_size=32, max_update=400, dropout=0.0,
+    )  # fmt: skip
+    return data, raw, text / "checkpoint_last.pt", text
+
+
+@pytest.mark.parametrize("alignment", [[], ["--print-alignment", "hard"], ["--print-alignment", "soft"]])
+def test_unknown_words_are_replaced_by_what_they_point_at(unknown_words, alignment):
+    data, raw, checkpoint, text = unknown_words
+    output = run_generate(raw, checkpoint, "--beam", 2, "--replace-unk", *alignment, "--dataset-impl", "raw")
+    source = (text / "test.src").read_text().splitlines()
+    target = (text / "test.tgt").read_text().splitlines()
+    right = total = 0
+    for number, hypos in hypotheses(output).items():
+        assert "<unk>" not in hypos[0].words
+        wanted = {word for word in target[number].split() if word.isdecimal()}
+        assert {word for word in hypos[0].words if word.isdecimal()} <= set(source[number].split())
+        right += len(wanted & set(hypos[0].words))
+        total += len(wanted)
+    assert total > 10 and right > 0.8 * total
+    answers = run_interactive(data, checkpoint, text / "test.src", "--replace-unk", "--buffer-size", 50, *alignment)
+    assert {n: h[0].words for n, h in hypotheses(answers).items()} == {
+        n: h[0].words for n, h in hypotheses(output).items()
+    }
+    assert [lines(answers, "S")[number][0][0] for number in range(50)] == source
+
+
+def test_unknown_words_are_looked_up(unknown_words, tmp_path):
+    data, _, checkpoint, text = unknown_words
+    source = tmp_path / "text"
+    source.write_text("a 777 b\na 888 b\na 777 b\n")  # alike for the model
+    lexicon = tmp_path / "lexicon"
+    lexicon.write_text("777 seven\n")
+    output = run_interactive(data, checkpoint, source, "--replace-unk", lexicon, "--buffer-size", 3)
+    assert [hypotheses(output)[number][0].words[1] for number in range(3)] == ["seven", "888", "seven"]
+
+
+def test_what_cannot_be_aligned_or_replaced_is_refused(unknown_words, model, tmp_path):
+    data, _, checkpoint, _ = unknown_words
+    with pytest.raises(Refused, match="--replace-unk requires a raw text dataset"):
+        run_generate(data, checkpoint, "--replace-unk")
+    run_train(model.data, tmp_path, "--decoder-attention", "0", max_update=3)
+    with pytest.raises(
+        Refused, match="--print-alignment and --replace-unk go by the attention, and the model has none"
+    ):
+        run_generate(model.data, tmp_path / "checkpoint_last.pt", "--print-alignment", "soft")
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory):
+    """Sequences and their reversals, with links between the same letters."""
+    text, rng = tmp_path_factory.mktemp("linked"), random.Random(7)
+    rows = random_sentences(rng, "abcdefgh", 700, 3, 7)
+    for split, part in (("train", rows[:600]), ("valid", rows[600:650]), ("test", rows[650:])):
+        write_parallel(text / split, [(row, row[::-1]) for row in part])
+        links = (" ".join(f"{len(row) - 1 - t}-{t}" for t in range(len(row))) for row in part)
+        (text / f"{split}.align").write_text("".join(f"{line}\n" for line in links))
+    return run_preprocess(text, tmp_path_factory.mktemp("linked_data"), "--align-suffix", "align")
+
+
+def share_of_links(data, folder, *args, **options):
+    """Share of the test's target words whose attention is on their links after a training that is too short to find
+    them from words alone; and the training's output."""
+    output = run_train(
+        data, folder, "--encoder-bidirectional", *args, max_update=300, lr=0.008, lr_scheduler="inverse_sqrt",
+        warmup_updates=50, batch_size=32, dropout=0.0, encoder_hidden_size=32, decoder_hidden_size=48, attn_dim=32,
+        **options,
+    )  # fmt: skip
+    found = run_generate(data, folder / "checkpoint_last.pt", "--score-reference", "--print-alignment", "hard")
+    lengths = {number: len(rows[0][0].split()) for number, rows in lines(found, "S").items()}
+    right = [
+        int(source) == lengths[number] - 1 - int(target)
+        for number, line in alignments(found).items()
+        for source, target in (pair.split("-") for pair in line.split())
+    ]
+    return sum(right) / len(right), output
+
+
+def test_guided_attention_follows_its_links(linked, tmp_path):
+    assert share_of_links(linked, tmp_path / "plain")[0] < 0.6
+    for name, options, args in (
+        ("cross_entropy", {"alignment_loss": "cross_entropy"}, []),
+        ("squared_error", {"alignment_loss": "squared_error"}, ["--left-pad-source"]),
+    ):
+        share, output = share_of_links(
+            linked, tmp_path / name, "--load-alignments", *args, alignment_lambda=1.0, **options
+        )
+        assert share > 0.95
+        losses = [row["valid_alignment_loss"] for row in output.stats("valid")]
+        assert losses[-1] < 0.2 * losses[0]
+
+
+def test_links_that_are_not_there_are_missed(data, tmp_path):
+    with pytest.raises(Refused, match="--load-alignments: no train.align.src-tgt in .*--align-suffix"):
+        run_train(data, tmp_path, "--load-alignments", alignment_lambda=1.0)
+    with pytest.raises(Refused, match="--alignment-lambda 1.0 goes with --task attn_translation --load-alignments"):
+        run_train(data, tmp_path, alignment_lambda=1.0)
