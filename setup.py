@@ -26,7 +26,7 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8"],
+        "test": ["pytest>=8", "matplotlib>=3.8"],
         "plots": ["matplotlib>=3.8"],
     },
     classifiers=[

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "scoring": (set(), {"fairseq"}),
 }
 STANDARD = {
-    "argparse", "collections", "contextlib", "dataclasses", "hashlib", "itertools", "math", "os", "typing", "warnings",
+    "argparse", "collections", "contextlib", "dataclasses", "functools", "hashlib", "itertools", "math",
+    "os", "sys", "typing", "warnings",
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ places; the objects here are such that its commands print and replace what they 
   alone, which has no unknown ones.
 """
 
-import builtins
 import functools
 import sys
 from collections import defaultdict, deque
@@ -125,7 +124,7 @@ def mend_interactive(module) -> None:
 
     def print_rows(*args, **kwargs):
         without_marks = (a.replace(f"-{END_OF_ROW}", "") if isinstance(a, str) else a for a in args)
-        builtins.print(*without_marks, **kwargs)
+        print(*without_marks, **kwargs)
 
     module.print = print_rows
 
