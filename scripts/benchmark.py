@@ -38,12 +38,15 @@ OURS = "--task attn_translation --arch attn_rnn_s2s --criterion attn_label_smoot
 OF_LSTMS = f"{OURS} --encoder-cell lstm --decoder-cell lstm --decoder-bridge last"
 LIKE = f"{OF_LSTMS} --attn-mode recurrent"
 """What `lstm` is, but for the attention."""
+READING = "--coverage-attn --copy-attn --coverage-lambda 1"
+"""What summarization adds."""
 GNMT = f"{OF_LSTMS} --attn-mode parallel"
 SYSTEMS = {
     "cpu": {
         "lstm": LSTM,
         "attn_rnn_s2s": OURS,
         "attn_rnn_s2s, bfloat16": f"{OURS} --compute-dtype bfloat16",
+        "the same, coverage and copying": f"{OURS} {READING} --compute-dtype bfloat16",
         "attn_rnn_s2s of LSTMs": LIKE,
         "attn_rnn_s2s of LSTMs, bfloat16": f"{LIKE} --compute-dtype bfloat16",
         "attn_rnn_s2s_gnmt": GNMT,
@@ -54,6 +57,7 @@ SYSTEMS = {
         "lstm, bf16": f"{LSTM} --bf16",
         "attn_rnn_s2s": OURS,
         "attn_rnn_s2s, bf16": f"{OURS} --bf16",
+        "the same, coverage and copying": f"{OURS} {READING} --bf16",
         "attn_rnn_s2s of LSTMs": LIKE,
         "attn_rnn_s2s of LSTMs, bf16": f"{LIKE} --bf16",
         "attn_rnn_s2s_gnmt": GNMT,

@@ -20,8 +20,8 @@ $(grep -vE '^ *(train|valid|test2?)-(src|tgt) ' <<<"$OPTIONS")
 
 # What this recipe changes.
 DIFFERENCES='
-  work=work/multi30k src-lang=en tgt-lang=de joint-vocab=12000 sp-type=bpe coverage=1 bleu-tokenizer=none epochs=14
-  average=1 dropout=0.3 compute-dtype=auto score-on=valid
+  work=work/multi30k src-lang=en tgt-lang=de joint-vocab=12000 sp-type=bpe coverage=1 bleu-tokenizer=none epochs=20
+  average=1 dropout=0.3 encoder-dropout-out=0.5 decoder-dropout-readout=0.5 compute-dtype=auto score-on=valid
 '
 
 # What --smoke changes. Its translations mean nothing.

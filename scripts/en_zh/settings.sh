@@ -32,6 +32,8 @@ Model
   attn-dim    | int   | 256 | width of the attention
   layers      | int   | 1 | layers of encoder and decoder each
   dropout     | share | 0.4 | share of units dropped in training
+  encoder-dropout-out     | share | | the same of what the attention reads, for attn_rnn_s2s (default: as --dropout)
+  decoder-dropout-readout | share | | the same before the vocabulary, for attn_rnn_s2s (default: as --dropout)
 Training
   epochs      | int   | 18 | passes over the corpus; a higher number later goes on from there
   lr          | number | 4e-3 | peak learning rate
@@ -87,9 +89,16 @@ MODEL_SETTINGS="arch embed-dim hidden-size attn-dim layers dropout lr warmup sch
 set_train_args() {
   local criterion=label_smoothed_cross_entropy shared=--share-decoder-input-output-embed
   if [ "$opt_joint_vocab" -gt 0 ]; then shared=--share-all-embeddings; fi
-  case $opt_arch in attn_rnn_s2s*) criterion=attn_label_smoothed_cross_entropy ;; esac
+  local dropouts=()
+  case $opt_arch in
+    attn_rnn_s2s*)
+      criterion=attn_label_smoothed_cross_entropy
+      [ -z "$opt_encoder_dropout_out" ] || dropouts+=(--encoder-dropout-out "$opt_encoder_dropout_out")
+      [ -z "$opt_decoder_dropout_readout" ] || dropouts+=(--decoder-dropout-readout "$opt_decoder_dropout_readout")
+      ;;
+  esac
   TRAIN_ARGS=(
-    --arch "$opt_arch" --dropout "$opt_dropout"
+    --arch "$opt_arch" --dropout "$opt_dropout" ${dropouts[@]+"${dropouts[@]}"}
     --encoder-embed-dim "$opt_embed_dim" --encoder-hidden-size "$opt_hidden_size" --encoder-bidirectional
     --encoder-layers "$opt_layers" --decoder-layers "$opt_layers"
     --decoder-embed-dim "$opt_embed_dim" --decoder-hidden-size $((2 * opt_hidden_size))

@@ -46,6 +46,11 @@ check_options() {
   case $opt_arch-$opt_compute_dtype in
     attn_rnn_s2s*) ;;
     *-bfloat16) die "--compute-dtype bfloat16 is an option of attn_rnn_s2s, which --arch $opt_arch lacks" ;;
+    *)
+      for name in encoder-dropout-out decoder-dropout-readout; do
+        ! was_given "$name" || die "--$name is an option of attn_rnn_s2s, and --arch is $opt_arch: say --dropout"
+      done
+      ;;
   esac
   if [ "$opt_compute_dtype" = auto ] && [ "${opt_prepare_only:-0}" = 1 ]; then
     die "--compute-dtype auto looks at this machine, and with --prepare-only others train: say float32 or bfloat16"
