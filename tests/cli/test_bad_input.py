@@ -44,6 +44,18 @@ BAD_OPTIONS = {
         ["--adaptive-softmax-cutoff", "5,10", "--criterion", "label_smoothed_cross_entropy"],
         ["--adaptive-softmax-cutoff", "adaptive_loss", "not label_smoothed_cross_entropy"],
     ),
+    "adaptive softmax and copying": (
+        ["--adaptive-softmax-cutoff", "5,10", "--copy-attn"], ["--copy-attn", "--adaptive-softmax-cutoff"]
+    ),
+    "copying without attention": (
+        ["--decoder-attention", "0", "--copy-attn"], ["--copy-attn", "--decoder-attention 0"]
+    ),
+    "coverage without attention": (
+        ["--decoder-attention", "0", "--coverage-attn"], ["--coverage-attn", "--decoder-attention 0"]
+    ),
+    "a form of guidance": (["--alignment-loss", "hinge"], ["--alignment-loss", "hinge", "cross_entropy"]),
+    "guidance without links": (["--alignment-lambda", "1"], ["--alignment-lambda 1", "--load-alignments"]),
+    "pieces": (["--alignment-words", "wordpiece"], ["--alignment-words", "wordpiece", "sentencepiece"]),
     "a tokenizer without its BLEU": (["--eval-bleu-tokenizer", "zh"], ["--eval-bleu-tokenizer zh", "--eval-bleu"]),
     "a negative weight": (["--r-drop-alpha", "-1"], ["--r-drop-alpha -1"]),
     "two predictions, one accuracy": (

@@ -19,6 +19,7 @@ COMMANDS = {
         "--encoder-layers 3 --decoder-layers 3 --encoder-residual --decoder-residual --attn-heads 2 "
         "--attn-energy normed --decoder-context first --decoder-readout linear"
     ),
+    "coverage and copying": "--coverage-attn --copy-attn --attn-heads 2",
     "bfloat16": "--attn-mode conditional --decoder-layer-norm --attn-heads 2 --compute-dtype bfloat16",
 }
 
@@ -50,3 +51,11 @@ def test_r_drop_trains_and_is_logged(data, tmp_path):
     assert all(row["train_r_drop"] > 0 for row in rows)
     plain = run_train(data, tmp_path / "once", *options[:2], max_update=40).stats("train")
     assert "train_r_drop" not in plain[0] and plain[0]["train_loss"] < rows[0]["train_loss"]
+
+
+@pytest.mark.parametrize("mode", ["conditional", "parallel"])
+def test_the_coverage_loss_is_logged_and_falls(mode, data, tmp_path):
+    options = ["--coverage-attn", "--attn-mode", mode, "--coverage-lambda", "1"]
+    rows = run_train(data, tmp_path, *options, max_update=60).stats("train")
+    losses = [row["train_coverage_loss"] for row in rows]
+    assert 0 < losses[-1] < losses[0] < 1

@@ -5,6 +5,7 @@ import io
 import pytest
 import torch
 
+from s2s_plugin.models.build import build_copy_map
 from s2s_plugin.models.presets import PRESETS
 from s2s_plugin.modules.first_layer import FIRST_LAYERS
 from tests.models.builders import make_dictionary, make_model, make_task, preset
@@ -318,3 +319,11 @@ def test_a_checkpoint_of_other_dictionaries_is_refused():
     other = make_model(make_task(target=make_dictionary(20, "t")))
     with pytest.raises(ValueError, match="target dictionary holds 24 symbols, but the checkpoint was trained with 13"):
         other.load_state_dict(state)
+
+
+def test_a_source_word_stands_for_the_target_word_of_its_spelling():
+    source, target = make_dictionary(4), make_dictionary(2)
+    target.add_symbol("other")
+    copied = build_copy_map(source, target).tolist()
+    assert copied[:4] == [source.bos(), source.pad(), source.eos(), source.unk()]
+    assert [target[index] for index in copied[4:]] == ["w0", "w1", "<unk>", "<unk>"]
