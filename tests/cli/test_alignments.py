@@ -1,15 +1,18 @@
 """--print-alignment, --replace-unk and guided alignment, through fairseq's commands."""
 
 import random
+import sys
 
 import pytest
 import torch
 
 from tests.helpers import (
+    ROOT,
     Refused,
     hypotheses,
     lines,
     random_sentences,
+    run_command,
     run_generate,
     run_interactive,
     run_preprocess,
@@ -214,44 +217,41 @@ def test_what_cannot_be_aligned_or_replaced_is_refused(unknown_words, model, tmp
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory):
-    """Sequences and their reversals, with links between the same letters."""
+    """Sequences and their reversals, with links between the same letters: the folder of the text, and the data."""
     text, rng = tmp_path_factory.mktemp("linked"), random.Random(7)
     rows = random_sentences(rng, "abcdefgh", 700, 3, 7)
     for split, part in (("train", rows[:600]), ("valid", rows[600:650]), ("test", rows[650:])):
         write_parallel(text / split, [(row, row[::-1]) for row in part])
         links = (" ".join(f"{len(row) - 1 - t}-{t}" for t in range(len(row))) for row in part)
         (text / f"{split}.align").write_text("".join(f"{line}\n" for line in links))
-    return run_preprocess(text, tmp_path_factory.mktemp("linked_data"), "--align-suffix", "align")
+    return text, run_preprocess(text, tmp_path_factory.mktemp("linked_data"), "--align-suffix", "align")
 
 
-def share_of_links(data, folder, *args, **options):
-    """Share of the test's target words whose attention is on their links after a training that is too short to find
-    them from words alone; and the training's output."""
+def error_rate(linked, folder, *args, **options):
+    """Alignment error rate on the test, in percent, after a training that is too short to find the links from words
+    alone; and the training's output."""
+    text, data = linked
     output = run_train(
         data, folder, "--encoder-bidirectional", *args, max_update=300, lr=0.008, lr_scheduler="inverse_sqrt",
         warmup_updates=50, batch_size=32, dropout=0.0, encoder_hidden_size=32, decoder_hidden_size=48, attn_dim=32,
         **options,
     )  # fmt: skip
     found = run_generate(data, folder / "checkpoint_last.pt", "--score-reference", "--print-alignment", "hard")
-    lengths = {number: len(rows[0][0].split()) for number, rows in lines(found, "S").items()}
-    right = [
-        int(source) == lengths[number] - 1 - int(target)
-        for number, line in alignments(found).items()
-        for source, target in (pair.split("-") for pair in line.split())
-    ]
-    return sum(right) / len(right), output
+    (folder / "found").write_text(found.stdout, encoding="utf-8")
+    script = ROOT / "scripts" / "alignment_error_rate.py"
+    done = run_command((sys.executable, script, folder / "found", "--gold", text / "test.align"))
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.split()[1]), output
 
 
 def test_guided_attention_follows_its_links(linked, tmp_path):
-    assert share_of_links(linked, tmp_path / "plain")[0] < 0.6
+    assert error_rate(linked, tmp_path / "plain")[0] > 40
     for name, options, args in (
         ("cross_entropy", {"alignment_loss": "cross_entropy"}, []),
         ("squared_error", {"alignment_loss": "squared_error"}, ["--left-pad-source"]),
     ):
-        share, output = share_of_links(
-            linked, tmp_path / name, "--load-alignments", *args, alignment_lambda=1.0, **options
-        )
-        assert share > 0.95
+        rate, output = error_rate(linked, tmp_path / name, "--load-alignments", *args, alignment_lambda=1.0, **options)
+        assert rate < 5
         losses = [row["valid_alignment_loss"] for row in output.stats("valid")]
         assert losses[-1] < 0.2 * losses[0]
 

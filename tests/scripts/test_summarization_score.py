@@ -7,6 +7,7 @@ from tests.scripts.loading import SCRIPTS, load_script
 
 pytest.importorskip("rouge_score")
 score = load_script("summarization/score.py")
+seeds_table = load_script("seeds_table.py")
 
 
 @pytest.mark.parametrize(
@@ -77,12 +78,14 @@ def test_the_table_comes_with_the_references_and_the_lead(tmp_path):
     arguments = [word for name in texts for word in (f"--{name}", tmp_path / name)]
     command = [sys.executable, SCRIPTS / "summarization" / "score.py", *arguments]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()[1:-1]}
+    rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()[1:4]}
     # Two words a summary make no trigram: that figure is missing.
     assert rows["summaries"] == ["75.00", "50.00", "75.00", "0.00", "75.00", "25.00", "2.00"]
     assert rows["references"] == ["0.00", "100.00", "0.00", "2.00"]
     assert rows["lead"][-2:] == ["0.00", "2.00"] and rows["lead"][:3] == ["50.00", "0.00", "50.00"]
-    assert done.stdout.splitlines()[-1].startswith("2 summaries; ROUGE F1 of rouge-score ")
+    scores, signatures = seeds_table.read_scores(done.stdout.splitlines()[4:])
+    assert scores == {"rouge1": 75, "rouge2": 50, "rougeL": 75, "copied_words": 75}
+    assert signatures["rouge2"].startswith("F1|stemmer:porter|rouge-score:")
     (tmp_path / "sources").write_text("one\n")
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and "2 summaries, 2 references, 1 sources: line N" in done.stderr
