@@ -40,6 +40,8 @@ LIKE = f"{OF_LSTMS} --attn-mode recurrent"
 """What `lstm` is, but for the attention."""
 READING = "--coverage-attn --copy-attn --coverage-lambda 1"
 """What summarization adds."""
+STEPS = ("reference", "fast", "fast, coverage and copying")
+"""What --memory measures a step of."""
 GNMT = f"{OF_LSTMS} --attn-mode parallel"
 SYSTEMS = {
     "cpu": {
@@ -201,8 +203,8 @@ def memory_of_training(options: Namespace) -> dict:
 
 
 def memory_of_step(options: Namespace) -> dict:
-    """Growth of this process in a step with long sentences, with the fast recurrence or with the reference."""
-    system = System(OURS, options)
+    """Growth of this process in a step with long sentences; `step_memory_of` is of `STEPS`."""
+    system = System(f"{OURS} {READING}" if "copying" in options.step_memory_of else OURS, options)
     sample = random_sample(system.task.target_dictionary, 1, 4)
     system.train([sample])  # the optimiser's state and the kernels' own memory
     if options.step_memory_of == "reference":
@@ -261,7 +263,7 @@ def print_sweep(options: Namespace) -> None:
 
 def print_memory(options: Namespace) -> None:
     sizes = {"memory_sentences": options.memory_sentences, "memory_length": options.memory_length}
-    grown = {kind: in_own_process(options, step_memory_of=kind, **sizes)["mib"] for kind in ("reference", "fast")}
+    grown = {kind: in_own_process(options, step_memory_of=kind, **sizes)["mib"] for kind in STEPS}
     batch = f"{options.memory_sentences} sentences of {options.memory_length} words"
     print(f"\n| one step, {batch} | growth, MiB | share |")
     print("|---|---|---|")
