@@ -26,8 +26,9 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8", "matplotlib>=3.8"],
+        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2"],
         "plots": ["matplotlib>=3.8"],
+        "summarization": ["rouge-score>=0.1.2"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

@@ -2,8 +2,8 @@
 
 usage: prepare.py --data FOLDER --output FOLDER --splits train valid [test] --lead-words N [--with-name]
 
-Reads {train,valid,test}.tsv, plain or gzipped (.gz): UTF-8, one document a line, three columns between tabs, which are its
-name, its summary, the text. Writes SPLIT.doc and SPLIT.sum.
+Reads {train,valid,test}.tsv, plain or gzipped (.gz): UTF-8, one document a line, three columns between tabs, which are
+its name, its summary, the text. Writes SPLIT.doc and SPLIT.sum.
 """
 
 import argparse

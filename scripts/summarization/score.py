@@ -1,12 +1,12 @@
-"""Scores summaries: ROUGE against the references, and what they repeat and copy, with the references' own figures beside.
+"""Scores summaries: ROUGE, and what they repeat and copy, with the references' own figures beside.
 
 usage: score.py --summaries FILE --references FILE --sources FILE
 
-Files are UTF-8, one text a line, in the same order. Words are those of the package `rouge-score`: runs of a-z and 0-9 after
-lower-casing.
+Files are UTF-8, one text a line, in the same order. Words are those of the package `rouge-score`: runs of a-z and 0-9
+after lower-casing.
 
-    ROUGE-1/2/L         F1 of words, of pairs of words, of the longest common subsequence (Lin 2004), after the Porter stemmer;
-                        the mean of all summaries
+    ROUGE-1/2/L         F1 of words, of pairs of words, of the longest common subsequence (Lin 2004), after the Porter
+                        stemmer; the mean of all summaries
     repeated trigrams   the share of the trigrams that occurred before in the same summary
     repeated words      the same of words
     copied words        the share of the words that occur in the source; all others are novel
@@ -105,6 +105,15 @@ def format_table(rows: dict[str, Figures]) -> str:
     )
 
 
+def format_scores(figures: Figures, count: int) -> list[str]:
+    """Lines in sacreBLEU's way, with what makes scores comparable, which scripts/seeds.sh reads."""
+    rouge = f"F1|stemmer:porter|rouge-score:{version('rouge-score')}|summaries:{count}"
+    signatures = {"rouge1": rouge, "rouge2": rouge, "rougeL": rouge}
+    signatures |= dict.fromkeys(("repeated_trigrams", "copied_words"), f"percent|summaries:{count}")
+    values = {name: getattr(figures, name) for name in signatures}
+    return [f"{name}|{signatures[name]} = {value:.2f}" for name, value in values.items() if value is not None]
+
+
 def read_texts(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
@@ -124,8 +133,7 @@ def main() -> None:
         "references": of_references,
         "lead": measure(make_lead(sources, round(of_references.words)), sources, references),
     }
-    print(format_table(rows))
-    print(f"{len(summaries)} summaries; ROUGE F1 of rouge-score {version('rouge-score')}, Porter stemmer")
+    print(format_table(rows), *format_scores(rows["summaries"], len(summaries)), sep="\n")
 
 
 if __name__ == "__main__":
