@@ -30,7 +30,7 @@ def test_throughput_of_every_system(data):
 def test_sweep(data):
     done = run_script("benchmark.py", data, "--sweep", "--lengths", "3", "--batch-sizes", "2", "--repeats", "1")
     table = rows(done)
-    assert len(table["3 x 2"]) == 7
+    assert len(table["3 x 2"]) == 8
 
 
 def test_memory(data):
