@@ -160,6 +160,9 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             part = coverage_loss(attn, sample["target"].ne(self.padding_idx))
             logging_output["coverage_loss"] = part.detach()
             total = total + self.coverage_lambda * part
+        if self.alignment_lambda:
+            # Logged without links too: all processes have to sum the same entries.
+            logging_output.update(alignment_loss=attn.new_zeros(()), linked=attn.new_zeros(()))
         if self.alignment_lambda and sample.get("alignments") is not None:
             weights = sample["align_weights"]
             part = alignment_loss(attn, sample["alignments"], weights, self.alignment_kind)
@@ -179,4 +182,5 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             if any(name in log for log in logging_outputs):
                 total = sum(log.get(name, 0) for log in logging_outputs)
                 number = sum(log.get(count, 0) for log in logging_outputs)
-                metrics.log_scalar(name, total / number / unit, number, round=3)
+                if number > 0:
+                    metrics.log_scalar(name, total / number / unit, number, round=3)

@@ -129,7 +129,8 @@ class _CopyLosses(_Losses):
         probs.mul_(through + alike).scatter_add_(1, ids, -flow)
         if probs is not d_logits:
             d_logits.copy_(probs)
-        d_mass = weight * torch.exp(log_copy - lprobs)
+        # Where nothing can be copied the exponent may overflow, and nothing asks for it.
+        d_mass = weight * torch.exp((log_copy - lprobs).masked_fill(mass.eq(0), -torch.inf))
         self.d_mass[here] = (
             d_mass[:, :-1].addcmul_(d_mass[:, -1:], (is_target & is_word).to(mass.dtype)).mul_(real).neg_()
         )

@@ -121,3 +121,12 @@ def test_without_gradients_the_loss_is_the_same():
     with torch.no_grad():
         got, _ = call(cross_entropy.copy_cross_entropy, inputs, 0.1)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("gate", [-100.0, -1e4, 100.0])
+def test_the_loss_has_finite_gradients_where_probabilities_underflow(gate, ways):
+    inputs = loss_inputs(3, 4, 5, 9, 2, torch.float32)
+    with torch.no_grad():
+        inputs[4].fill_(gate)
+    call(cross_entropy.copy_cross_entropy, inputs, 0.1)[0].backward()
+    assert all(inputs[index].grad.isfinite().all() for index in (0, 1, 2, 4, 5))
