@@ -19,8 +19,8 @@ MAY_IMPORT = {
     "scoring": (set(), {"fairseq"}),
 }
 STANDARD = {
-    "argparse", "collections", "contextlib", "dataclasses", "functools", "hashlib", "itertools", "math",
-    "os", "sys", "typing", "warnings",
+    "argparse", "collections", "contextlib", "dataclasses", "functools", "hashlib", "itertools", "logging", "math",
+    "os", "pathlib", "sys", "typing", "warnings",
 }  # fmt: skip
 
 

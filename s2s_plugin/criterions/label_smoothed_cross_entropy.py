@@ -61,8 +61,8 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
 
     Raises:
         ValueError: a model that does not give features, or one with an adaptive softmax; a weight below 0; one beside
-            --report-accuracy; --r-drop-alpha with another term or with a model that copies; --alignment-lambda without
-            links; a term of the attention for a model without attention.
+            --report-accuracy or where `reduce` is False; --r-drop-alpha with another term or with a model that copies;
+            --alignment-lambda without links; a term of the attention for a model without attention.
     """
 
     def __init__(
@@ -108,6 +108,8 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             )
         if decoder.adaptive_softmax is not None:
             raise ValueError("--adaptive-softmax-cutoff goes with --criterion adaptive_loss")
+        if self.terms and not reduce:
+            raise ValueError(f"{' and '.join(self.terms)}: there is no loss for every token, only the sum")
         if self.report_accuracy or not reduce:
             return super().forward(model, sample, reduce)
         net_input = sample["net_input"]
@@ -121,14 +123,17 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        word_loss = self.r_drop_loss if twice else self.word_loss
-        loss, logging_output["nll_loss"] = word_loss(decoder, features, extra, sample["target"], logging_output)
+        predicted = decoder, features, extra, sample["target"]
+        if twice:
+            loss, logging_output["nll_loss"], logging_output["r_drop"] = self.r_drop_loss(*predicted)
+        else:
+            loss, logging_output["nll_loss"] = self.word_loss(*predicted)
         if self.coverage_lambda or self.alignment_lambda:
-            loss = loss + self.attention_terms(extra["attn"][0], sample, logging_output)
+            loss = loss + self.attention_terms(extra["attn"], sample, logging_output)
         logging_output["loss"] = loss.detach()
         return loss, sample_size, logging_output
 
-    def word_loss(self, decoder, features, extra, target, logging_output):
+    def word_loss(self, decoder, features, extra, target):
         """Loss and nll_loss. Args: features (B, T, D), extra as the model gives it, target (B, T)."""
         skip = self.ignore_prefix_size
         features, target = features[:, skip:], target[:, skip:]
@@ -140,32 +145,37 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         rows, target = features.flatten(0, 1), target.reshape(-1)
         return label_smoothed_cross_entropy(rows, *output, target, self.eps, self.padding_idx)
 
-    def r_drop_loss(self, decoder, features, extra, target, logging_output):
-        """The same from two predictions of each sentence, features (2B, T, D); logs `r_drop`."""
+    def r_drop_loss(self, decoder, features, extra, target):
+        """The same from two predictions of each sentence, features (2B, T, D), and their divergence."""
         if "copying" in extra:
             raise ValueError(f"--r-drop-alpha {self.r_drop_alpha} does not go with --copy-attn")
         pairs = torch.stack(features[:, self.ignore_prefix_size :].chunk(2), dim=2).flatten(0, 1)
         target = target[:, self.ignore_prefix_size :].reshape(-1)
-        loss, nll_loss, logging_output["r_drop"] = r_drop_cross_entropy(
+        return r_drop_cross_entropy(
             pairs, decoder.output_weight, decoder.output_bias, target, self.eps, self.padding_idx, self.r_drop_alpha
         )
-        return loss, nll_loss
 
     def attention_terms(self, attn, sample, logging_output):
-        """The weighted sum of what trains attn (B, T, S), logged part by part."""
+        """The weighted sum of what trains attn, [(B, T, S)] or None, logged part by part.
+
+        An ignored prefix counts nothing here either, but what it attends to has been read.
+        """
         if attn is None:
             raise ValueError(f"{' and '.join(self.terms)} can mean nothing with --decoder-attention 0")
+        (attn,) = attn
         total = attn.new_zeros(())
+        is_predicted = torch.arange(attn.size(1), device=attn.device) >= self.ignore_prefix_size
         if self.coverage_lambda:
-            part = coverage_loss(attn, sample["target"].ne(self.padding_idx))
+            part = coverage_loss(attn, sample["target"].ne(self.padding_idx) & is_predicted)
             logging_output["coverage_loss"] = part.detach()
             total = total + self.coverage_lambda * part
         if self.alignment_lambda:
             # Logged without links too: all processes have to sum the same entries.
             logging_output.update(alignment_loss=attn.new_zeros(()), linked=attn.new_zeros(()))
         if self.alignment_lambda and sample.get("alignments") is not None:
-            weights = sample["align_weights"]
-            part = alignment_loss(attn, sample["alignments"], weights, self.alignment_kind)
+            links = sample["alignments"]
+            weights = sample["align_weights"] * is_predicted[links[:, 1] % attn.size(1)]
+            part = alignment_loss(attn, links, weights, self.alignment_kind)
             unit = math.log(2) if self.alignment_kind == "cross_entropy" else 1.0
             logging_output.update(alignment_loss=part.detach() / unit, linked=weights.sum())
             total = total + self.alignment_lambda * part

@@ -93,7 +93,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
 
         Returns:
             logits (B, T, V), where the model copies the mixture's log-probabilities, or features (B, T, D); and a dict
-            with `attn`: [(B, T, S)], or [None] without attention, and `copying`: a Copying where the model copies.
+            with `attn`: [(B, T, S)], or None without attention, and `copying`: a Copying where the model copies.
         """
         past = None
         if incremental_state is not None:
@@ -106,7 +106,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             out = self.decoder(x, encoder_out.state, state)
             y = out.features if features_only else self.output_layer(out.features)
         # In one piece, as fairseq's criterion of guided alignment wants it.
-        extra = {"attn": [None if out.attn is None else out.attn.contiguous()]}
+        extra = {"attn": None if out.attn is None else [out.attn.contiguous()]}
         if out.gen_logit is not None:
             extra["copying"] = Copying(out.gen_logit, encoder_out.copy_source)
             if not features_only:

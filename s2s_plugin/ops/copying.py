@@ -9,7 +9,11 @@ from .reference import CopySource
 
 def copy_source(ids: Tensor) -> CopySource:
     """Finds which positions of a sentence stand for the same word. Args: ids (B, S) int64."""
-    return CopySource(ids, (ids.unsqueeze(2) == ids.unsqueeze(1)).to(torch.uint8).argmax(dim=2))
+    words, places = ids.sort(dim=1, stable=True)  # each word's positions in order, the first one in front
+    here = torch.arange(ids.size(1), device=ids.device).expand_as(ids)
+    goes_on = F.pad(words[:, 1:] == words[:, :-1], (1, 0))
+    front = here.masked_fill(goes_on, 0).cummax(dim=1).values
+    return CopySource(ids, torch.empty_like(ids).scatter_(1, places, places.gather(1, front)))
 
 
 def copy_mass(attn: Tensor, source: CopySource) -> Tensor:

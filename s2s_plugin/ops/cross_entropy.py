@@ -1,4 +1,5 @@
-"""`reference.label_smoothed_cross_entropy`, and R-Drop, without ever holding more than one chunk of logits.
+"""`reference.label_smoothed_cross_entropy`, that of copying, and R-Drop, without ever holding more than one chunk of
+logits.
 
 The gradients of the features and of the output weight are formed in the forward pass, while a chunk's probabilities
 are at hand, and only scaled in the backward pass. The derivation is in README.md.

@@ -25,13 +25,17 @@ class _ParallelAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, keys, memory, v, w_coverage, coverage, padding_mask, keep, heads):
         read, start = AdditiveRead(memory, keys, padding_mask, v, heads, w_coverage), coverage
-        energies = read.keys.new_empty(keys.size(0), heads, queries.size(0), keys.size(1))
-        mask = padding_mask[:, None, None]
-        for t, query in enumerate(queries):
-            energies[:, :, t] = read.energies(query, coverage)
-            if coverage is not None:
-                coverage = coverage + masked_softmax(energies[:, :, t], mask[:, 0]).mean(dim=1)
-        attn = masked_softmax(energies, mask)
+        shape, mask = (keys.size(0), heads, queries.size(0), keys.size(1)), padding_mask[:, None, None]
+        if coverage is None:
+            energies = read.keys.new_empty(shape)
+            for t, query in enumerate(queries):
+                energies[:, :, t] = read.energies(query, None)
+            attn = masked_softmax(energies, mask)
+        else:
+            attn = coverage.new_empty(shape)
+            for t, query in enumerate(queries):
+                attn[:, :, t] = masked_softmax(read.energies(query, coverage), mask[:, 0])
+                coverage = coverage + attn[:, :, t].mean(dim=1)
         context = weighted_sum(attn if keep is None else attn * keep, read.memory)
         ctx.heads = heads
         ctx.save_for_backward(queries, keys, memory, v, w_coverage, start, padding_mask, keep, attn)

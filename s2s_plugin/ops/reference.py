@@ -270,7 +270,7 @@ def recurrence(
 
     Raises:
         ValueError: unknown `cell_type`, no cell at `read_at`, `gain_cell` for another cell than an LSTM, widths that
-            the heads cannot share.
+            the heads cannot share, one of `w_coverage` and `coverage` without the other.
     """
     check_recurrence(cell_type, cells, read, read_at, coverage)
     hiddens, contexts, attns = [], [], []

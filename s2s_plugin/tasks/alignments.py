@@ -12,6 +12,7 @@ places; the objects here are such that its commands print and replace what they 
 import functools
 import sys
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from itertools import accumulate
 
 import torch
@@ -20,6 +21,7 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 PIECES = ("none", "sentencepiece", "subword_nmt")
+WORD_MARK = "\u2581"  # of sentencepiece, where a word begins
 END_OF_ROW = "\0"
 
 
@@ -28,6 +30,13 @@ class Link(tuple):
 
     def __index__(self) -> int:
         return self[0]
+
+
+class Links(list):
+    """A `Link` for each target word, of which those without a source word, of an empty line, are not printed."""
+
+    def __iter__(self):
+        return (link for link in list.__iter__(self) if link[0] >= 0)
 
 
 class Row(list):
@@ -47,18 +56,33 @@ class RowAsPair(Row):
 
 
 def word_numbers(symbols: list[str], pieces: str) -> list[int]:
-    """The word, from 0, that each symbol is part of, as --remove-bpe joins them.
+    """The word, from 0, that each symbol is part of, as --remove-bpe joins them; the end of the sentence is a word too.
 
     Args:
-        symbols: of the dictionary.   pieces: of `PIECES`; `none`: each is a word.
+        symbols: of the dictionary, without the end.   pieces: of `PIECES`; `none`: each is a word.
+
+    Returns:
+        A number for each symbol and the end. A mark of sentencepiece that stands alone is part of what follows.
     """
     if pieces == "none":
-        return list(range(len(symbols)))
-    if pieces == "sentencepiece":
-        begins = [symbol.startswith("\u2581") for symbol in symbols]
+        return list(range(len(symbols) + 1))
+    if pieces == "subword_nmt":
+        begins = [not before.endswith("@@") for before in ["", *symbols]]
+        begins[-1] = True
     else:
-        begins = [not before.endswith("@@") for before in ["", *symbols[:-1]]]
-    return list(accumulate([0, *map(int, begins[1:])]))[: len(symbols)]
+        is_mark = [not symbol.strip(WORD_MARK) for symbol in symbols]
+        begins = [symbol.startswith(WORD_MARK) for symbol in symbols] + [True]
+        for place, alone in enumerate(is_mark, start=1):
+            begins[place] &= not alone
+    return list(accumulate([0, *map(int, begins[1:])]))
+
+
+def check_pieces(dictionaries: Iterable[Dictionary], pieces: str) -> None:
+    """Raises ValueError if a symbol has parts of two words, which only sentencepiece makes, and only if told to."""
+    for dictionary in dictionaries if pieces == "sentencepiece" else ():
+        for symbol in dictionary.symbols:
+            if WORD_MARK in symbol.lstrip(WORD_MARK):
+                raise ValueError(f"--alignment-words sentencepiece: {symbol!r} of the dictionary is not of one word")
 
 
 def merge_words(weights: Tensor, target: list[int], source: list[int]) -> Tensor:
@@ -71,8 +95,8 @@ def merge_words(weights: Tensor, target: list[int], source: list[int]) -> Tensor
         (words of the target, words of the source).
     """
     rows, columns = torch.tensor(target, dtype=torch.long), torch.tensor(source, dtype=torch.long)
-    by_source = weights.new_zeros(len(target), max(source, default=-1) + 1).index_add(1, columns, weights)
-    merged = by_source.new_zeros(max(target, default=-1) + 1, by_source.size(1)).index_add(0, rows, by_source)
+    by_source = weights.new_zeros(len(target), source[-1] + 1).index_add(1, columns, weights)
+    merged = by_source.new_zeros(target[-1] + 1, by_source.size(1)).index_add(0, rows, by_source)
     return merged / torch.bincount(rows).unsqueeze(1)
 
 
@@ -85,11 +109,11 @@ def align(weights: Tensor, kind: str, pair_rows: bool = False) -> list:
         pair_rows: give rows as fairseq-interactive wants them.
 
     Returns:
-        a `Link` for each target word, or a `Row` for each and the end.
+        `Links`, or a `Row` for each target word and the end.
     """
     places = weights[:, :-1].argmax(dim=1).tolist() if weights.size(1) > 1 else [-1] * len(weights)
     if kind == "hard":
-        return [Link((source, target)) for target, source in enumerate(places[:-1])]
+        return Links(Link((source, target)) for target, source in enumerate(places[:-1]))
     rows = []
     for place, row in zip(places, weights.tolist(), strict=True):
         rows.append((RowAsPair if pair_rows else Row)(f"{weight:.6f}" for weight in row))
@@ -107,16 +131,28 @@ def interactive():
 
 
 def mend_replace_unk() -> None:
-    """Lets --replace-unk stand without a lexicon: fairseq gives it the value that --remove-bpe has without one."""
-    load = utils.load_align_dict
-    if not hasattr(load, "mended"):
+    """Lets --replace-unk stand without a lexicon, where fairseq gives it the value of a bare --remove-bpe; and
+    refuses both together, which would take pieces for words."""
+    load, process = utils.load_align_dict, utils.post_process_prediction
+    if hasattr(load, "mended"):
+        return
 
-        @functools.wraps(load)
-        def load_align_dict(replace_unk):
-            return load("" if replace_unk == "@@ " else replace_unk)
+    @functools.wraps(load)
+    def load_align_dict(replace_unk):
+        return load("" if replace_unk == "@@ " else replace_unk)
 
-        load_align_dict.mended = True
-        utils.load_align_dict = load_align_dict
+    @functools.wraps(process)
+    def post_process_prediction(
+        hypo_tokens, src_str, alignment, align_dict, tgt_dict, remove_bpe=None, extra_symbols_to_ignore=None
+    ):
+        if align_dict is not None and remove_bpe is not None:
+            raise ValueError(
+                f"--replace-unk is for models of whole words, and --remove-bpe {remove_bpe} (--post-process) for pieces"
+            )
+        return process(hypo_tokens, src_str, alignment, align_dict, tgt_dict, remove_bpe, extra_symbols_to_ignore)
+
+    load_align_dict.mended = True
+    utils.load_align_dict, utils.post_process_prediction = load_align_dict, post_process_prediction
 
 
 def mend_interactive(module) -> None:
@@ -135,10 +171,12 @@ class SourceTexts:
     For fairseq-interactive, which encodes each line once and turns it back once, in the same order.
 
     Args:
-        dictionary: of the source; its `encode_line` and `string` are replaced.
+        dictionary: of the source; its `encode_line` and `string` are replaced, once.
     """
 
     def __init__(self, dictionary: Dictionary):
+        if isinstance(getattr(dictionary.string, "__self__", None), SourceTexts):
+            return
         self.texts = defaultdict(deque)
         self.encode, self.decode = dictionary.encode_line, dictionary.string
         dictionary.encode_line, dictionary.string = self.encode_line, self.string

@@ -25,12 +25,14 @@ from .alignments import (
     PIECES,
     SourceTexts,
     align,
+    check_pieces,
     interactive,
     mend_interactive,
     mend_replace_unk,
     merge_words,
     word_numbers,
 )
+from .links import check_links, refuse_empty_links
 
 
 @dataclass
@@ -109,17 +111,19 @@ class AttnTranslationTask(TranslationTask):
         for path in utils.split_paths(cfg.data)[:1]:
             if not os.path.isdir(path):
                 raise FileNotFoundError(f"no folder {path}: give the --destdir of fairseq-preprocess")
-        return super().setup_task(cfg, **kwargs)
+        task = super().setup_task(cfg, **kwargs)
+        check_pieces((task.source_dictionary, task.target_dictionary), str(cfg.alignment_words))
+        return task
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        links = f"{split}.align.{self.cfg.source_lang}-{self.cfg.target_lang}"
+        if self.cfg.load_alignments:
+            refuse_empty_links(utils.split_paths(self.cfg.data), links)
         super().load_dataset(split, epoch, combine, **kwargs)
         self.datasets[split] = SentencePairs.adopt(self.datasets[split])
-        if self.cfg.load_alignments and split == self.cfg.train_subset and self.datasets[split].align_dataset is None:
-            pair = f"{self.cfg.source_lang}-{self.cfg.target_lang}"
-            raise FileNotFoundError(
-                f"--load-alignments: no {split}.align.{pair} in {self.cfg.data}: make it with fairseq-preprocess "
-                f"--align-suffix"
-            )
+        if self.cfg.load_alignments:
+            training = split == self.cfg.train_subset
+            check_links(self.datasets[split], f"{links} in {self.cfg.data}", training)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         return SentencePairs(
@@ -135,6 +139,9 @@ class AttnTranslationTask(TranslationTask):
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **kwargs):
         """fairseq's search. What --print-alignment and --replace-unk need is added in `inference_step`."""
         kind, replaces_unk = getattr(args, "print_alignment", None), getattr(args, "replace_unk", None) is not None
+        if replaces_unk and str(self.cfg.alignment_words) != "none":
+            pieces = f"--alignment-words {self.cfg.alignment_words}"
+            raise ValueError(f"--replace-unk is for models of whole words, and {pieces} for pieces")
         self.alignment = str(kind or "hard") if kind or replaces_unk else None
         if seq_gen_cls is None and self.alignment:
             seq_gen_cls = SequenceGenerator  # and not fairseq's with alignments of its own
@@ -150,32 +157,34 @@ class AttnTranslationTask(TranslationTask):
         found = super().inference_step(generator, models, without_id, prefix_tokens, constraints)
         if self.alignment:
             is_forced = isinstance(generator, SequenceScorer)
+            dictionary = self.target_dictionary
+            unprinted = {*getattr(generator, "symbols_to_strip_from_output", [dictionary.eos()]), dictionary.bos()}
             pair_rows = "id" not in sample and interactive() is not None
             for source, hypotheses in zip(sample["net_input"]["src_tokens"].cpu(), found, strict=True):
                 for hypothesis in hypotheses:
-                    weights = self._weights_of(hypothesis, source, is_forced)
+                    weights = self._weights_of(hypothesis, source, is_forced, unprinted)
                     hypothesis["alignment"] = align(weights, self.alignment, pair_rows)
         return found
 
-    def _weights_of(self, hypothesis: dict, source: Tensor, is_forced: bool) -> Tensor:
+    def _weights_of(self, hypothesis: dict, source: Tensor, is_forced: bool, unprinted: set) -> Tensor:
         """Attention weights (T, S) of a hypothesis, of words if --alignment-words, without padding.
 
         Args:
             source: of the batch, with padding on either side.   is_forced: `attention` is (T, S), else (S, T).
+            unprinted: symbols that fairseq leaves out of a hypothesis, wherever they stand in it.
         """
-        attn, tokens = hypothesis["attention"], hypothesis["tokens"]
+        attn, tokens = hypothesis["attention"], hypothesis["tokens"].tolist()
         if attn is None or attn.numel() == 0:
             raise ValueError("--print-alignment and --replace-unk go by the attention, and the model has none")
-        attn = (attn if is_forced else attn.t())[: len(tokens)].float().cpu()
+        printed = [t for t, token in enumerate(tokens[:-1]) if token not in unprinted] + [len(tokens) - 1]
         real, pieces = source.ne(self.source_dictionary.pad()), str(self.cfg.alignment_words)
-        attn = attn[:, real]
+        attn = (attn if is_forced else attn.t()).float().cpu()[printed][:, real]
+        attn = attn / attn.sum(dim=1, keepdim=True)  # in the mean of an ensemble are models without attention, too
         if pieces == "none":
             return attn
-        numbers = []
-        for ids, dictionary in ((tokens, self.target_dictionary), (source[real], self.source_dictionary)):
-            words = word_numbers([dictionary[index] for index in ids[:-1].tolist()], pieces)
-            numbers.append([*words, words[-1] + 1 if words else 0])  # the end is a word
-        return merge_words(attn, *numbers)
+        target = [self.target_dictionary[tokens[t]] for t in printed[:-1]]
+        of_source = [self.source_dictionary[index] for index in source[real].tolist()[:-1]]
+        return merge_words(attn, word_numbers(target, pieces), word_numbers(of_source, pieces))
 
     def build_model(self, cfg, from_checkpoint=False):
         if from_checkpoint and hasattr(cfg, "encoder_embed_path"):

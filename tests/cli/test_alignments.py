@@ -1,6 +1,8 @@
 """--print-alignment, --replace-unk and guided alignment, through fairseq's commands."""
 
 import random
+import re
+import shutil
 import sys
 
 import pytest
@@ -19,6 +21,8 @@ from tests.helpers import (
     run_train,
     write_parallel,
 )
+
+from .test_distributed import train_as_two
 
 SENTENCES = range(30)
 
@@ -98,6 +102,53 @@ def test_an_ensemble_has_the_mean(model, tmp_path):
         torch.testing.assert_close(weights(found[number]), mean, rtol=0, atol=2e-5)
     searched = run_generate(model.data, f"{model.checkpoint}:{other}", "--beam", 2, "--print-alignment", "soft")
     assert sorted(alignments(searched)) == list(SENTENCES)
+
+
+SEARCHES = {
+    "diversity": ["--beam", 4, "--nbest", 4, "--diversity-rate", 0.5],
+    "groups": ["--beam", 4, "--nbest", 4, "--diverse-beam-groups", 2],
+    "sampling": ["--beam", 4, "--nbest", 4, "--sampling", "--seed", 3, "--temperature", 3],
+    "prefix": ["--beam", 3, "--nbest", 3, "--prefix-size", 2],
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_every_search_has_links_of_the_printed_words(model, kind, search):
+    """Also where it puts a symbol into the middle of a hypothesis that is never printed, as for <s>."""
+    found = run_generate(model.data, model.checkpoint, "--print-alignment", kind, *SEARCHES[search])
+    unprinted = 0
+    for number, hypos in hypotheses(found).items():
+        scores = [row[0].split() for row in lines(found, "P")[number]]
+        for hypo, row, of_tokens in zip(hypos, lines(found, "A")[number], scores, strict=True):
+            if kind == "hard":
+                assert [int(link.split("-")[1]) for link in row[0].split()] == list(range(len(hypo.words)))
+            else:
+                assert len(weights(row[0])) == len(hypo.words) + 1
+            unprinted += len(of_tokens) - 1 - len(hypo.words)
+    assert search != "sampling" or unprinted > 0
+
+
+@pytest.mark.parametrize("replace", [[], ["--replace-unk"]], ids=["", "replace_unk"])
+def test_an_empty_line_has_no_links(model, tmp_path, replace):
+    text = tmp_path / "text"
+    text.write_text("a b\n\nc\n")
+    options = "--max-len-b", 5, "--buffer-size", 3, *replace
+    output = run_interactive(model.data, model.checkpoint, text, "--print-alignment", "hard", *options)
+    assert alignments(output)[0] and alignments(output)[2]
+    assert alignments(output)[1] == "" and hypotheses(output)[1]
+    output = run_interactive(model.data, model.checkpoint, text, "--print-alignment", "soft", *options)
+    torch.testing.assert_close(
+        weights(alignments(output)[1])[:, 0], torch.ones(len(hypotheses(output)[1][0].words) + 1)
+    )
+
+
+def test_a_model_without_attention_takes_none_away(model, tmp_path):
+    """In an ensemble the weights are those of the models that attend."""
+    run_train(model.data, tmp_path, "--decoder-attention", "0", max_update=3)
+    options = "--score-reference", "--print-alignment", "soft"
+    found = run_generate(model.data, f"{model.checkpoint}:{tmp_path / 'checkpoint_last.pt'}", *options)
+    close(alignments(found), alignments(run_generate(model.data, model.checkpoint, *options)))
 
 
 PIECES = {"a": "▁a", "b": "b", "c": "▁c", "d": "d", "e": "e", "f": "▁f"}
@@ -208,6 +259,14 @@ def test_what_cannot_be_aligned_or_replaced_is_refused(unknown_words, model, tmp
     data, _, checkpoint, _ = unknown_words
     with pytest.raises(Refused, match="--replace-unk requires a raw text dataset"):
         run_generate(data, checkpoint, "--replace-unk")
+    for option, name in (
+        ("--remove-bpe", "--remove-bpe subword_nmt"),
+        ("--alignment-words", "--alignment-words subword_nmt"),
+    ):
+        value = ["subword_nmt"] if option == "--alignment-words" else []
+        (tmp_path / "text").write_text("a\n")
+        with pytest.raises(Refused, match=f"--replace-unk is for models of whole words, and {name}"):
+            run_interactive(data, checkpoint, tmp_path / "text", "--replace-unk", option, *value)
     run_train(model.data, tmp_path, "--decoder-attention", "0", max_update=3)
     with pytest.raises(
         Refused, match="--print-alignment and --replace-unk go by the attention, and the model has none"
@@ -254,6 +313,60 @@ def test_guided_attention_follows_its_links(linked, tmp_path):
         assert rate < 5
         losses = [row["valid_alignment_loss"] for row in output.stats("valid")]
         assert losses[-1] < 0.2 * losses[0]
+
+
+GUIDED = {"alignment_lambda": 1.0, "max_update": 20}
+
+
+def with_links(linked, folder, change):
+    """The data with `change(number, line)` for each line of training's links."""
+    text = shutil.copytree(linked[0], folder / "text", ignore=shutil.ignore_patterns("plain", "cross*", "squared*"))
+    rows = (text / "train.align").read_text().splitlines()
+    rows = [change(number, row) for number, row in enumerate(rows)]
+    (text / "train.align").write_text("".join(f"{row}\n" for row in rows if row is not None))
+    return run_preprocess(text, folder / "data", "--align-suffix", "align")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda number, row: "", "no line of train.align.src-tgt in .* has links"),
+        (
+            lambda number, row: "0-9",
+            "no line of train.align.src-tgt in .* has links, but for 600 past a sentence's end",
+        ),
+        (lambda number, row: row if number else None, "train.align.src-tgt in .* has 599 lines for 600 sentences"),
+    ],
+    ids=["empty", "outside", "short"],
+)
+def test_links_that_nothing_can_be_learned_from_are_refused(linked, tmp_path, change, message):
+    with pytest.raises(Refused, match=f"--load-alignments: {message}"):
+        run_train(with_links(linked, tmp_path, change), tmp_path / "model", "--load-alignments", **GUIDED)
+
+
+def sparse(number: int, row: str) -> str:
+    """Links of one sentence in 40; those of one in 200 point past its end."""
+    if number % 200 == 0:
+        return "0-99"
+    return row if number % 40 == 0 else ""
+
+
+def test_lines_without_links_or_with_wrong_ones_are_left_out(linked, tmp_path):
+    data = with_links(linked, tmp_path, sparse)
+    output = run_train(data, tmp_path / "model", "--load-alignments", **GUIDED)
+    assert re.findall("3 lines of train.align.* past the end of their sentence and are left out", output.log)
+    assert "skipping alignment" not in output.log
+    assert output.stats("valid")[-1]["valid_alignment_loss"] > 0
+
+
+def test_two_processes_of_which_one_has_no_links_train_as_one(linked, tmp_path):
+    data = with_links(linked, tmp_path, sparse)
+    options = {"alignment_lambda": 1.0, "dropout": 0.0, "lr": 0.002, "batch_size": 8, "max_update": 0, "max_epoch": 1}
+    one = run_train(data, tmp_path / "one", "--load-alignments", update_freq=2, **options)
+    two = train_as_two(data, tmp_path / "two", "--load-alignments", **options)
+    for kind, name in (("train", "train_loss"), ("train", "train_alignment_loss"), ("valid", "valid_alignment_loss")):
+        expected, found = ([row[name] for row in output.stats(kind)] for output in (one, two))
+        assert found == pytest.approx(expected, abs=1.01e-3) and found, name
 
 
 def test_links_that_are_not_there_are_missed(data, tmp_path):

@@ -26,18 +26,18 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def train_as_two(data, save_dir, **options) -> Output:
+def train_as_two(data, save_dir, *words, **options) -> Output:
     """The output of the first of two processes with the same options."""
     address = f"tcp://127.0.0.1:{free_port()}"
     processes = []
     for rank in (0, 1):
         args = train_args(
-            data, save_dir, "--distributed-no-spawn",
+            data, save_dir, "--distributed-no-spawn", *words,
             distributed_world_size=2, distributed_rank=rank, distributed_backend="gloo", ddp_backend="legacy_ddp",
             distributed_init_method=address, **options,
         )  # fmt: skip
-        words, pipe = command("fairseq-train", *args), subprocess.PIPE
-        processes.append(subprocess.Popen(words, cwd=ROOT, env=environment(), text=True, stdout=pipe, stderr=pipe))
+        line, pipe = command("fairseq-train", *args), subprocess.PIPE
+        processes.append(subprocess.Popen(line, cwd=ROOT, env=environment(), text=True, stdout=pipe, stderr=pipe))
     try:
         (stdout, stderr), (_, other_stderr) = (process.communicate(timeout=180) for process in processes)
     finally:

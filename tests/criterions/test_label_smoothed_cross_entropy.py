@@ -171,6 +171,23 @@ def test_guided_alignment(kind):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
+def test_an_ignored_prefix_counts_nothing(kind):
+    """But later words are not to read again what it has read."""
+    model = make_model().double()
+    attn = model(**SAMPLE["net_input"])[1]["attn"][0]
+    coverage = attn.cumsum(dim=1) - attn
+    read_again = float(torch.minimum(attn, coverage)[:, 1:].sum(dim=2)[SAMPLE["target"][:, 1:].ne(PAD)].sum())
+    assert read_again > 0
+    options = {"coverage_lambda": 1.0, "alignment_lambda": 1.0, "alignment_loss": kind, "ignore_prefix_size": 1}
+    _, _, log = make_plain(**options)(model, ALIGNED)
+    assert float(log["coverage_loss"]) == pytest.approx(read_again)
+    second = {"alignments": LINKS[1:3], "align_weights": ALIGNED["align_weights"][1:3]}
+    _, _, expected = make_plain(alignment_lambda=1.0, alignment_loss=kind)(model, {**SAMPLE, **second})
+    assert float(log["alignment_loss"]) == pytest.approx(float(expected["alignment_loss"]))
+    assert log["linked"] == expected["linked"] == 1
+
+
 def test_guided_alignment_is_that_of_fairseq():
     model = make_model()
     fairseqs = make_criterion(
@@ -224,6 +241,12 @@ def test_terms_that_the_model_has_no_place_for_are_refused():
         make_plain(coverage_lambda=1.0)(without, SAMPLE)
     with pytest.raises(ValueError, match="--r-drop-alpha 2.0 does not go with --copy-attn"):
         make_plain(r_drop_alpha=2.0)(make_model(copy_attn=True).train(), SAMPLE)
+
+
+@pytest.mark.parametrize("term", ["r_drop_alpha", "coverage_lambda", "alignment_lambda"])
+def test_terms_have_no_loss_for_every_token(term):
+    with pytest.raises(ValueError, match=f"--{term.replace('_', '-')} 1.0: there is no loss for every token"):
+        make_plain(**{term: 1.0})(make_model(), ALIGNED, reduce=False)
 
 
 def test_guided_alignment_without_links_to_load_is_refused():

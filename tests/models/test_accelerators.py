@@ -48,7 +48,7 @@ def test_a_training_step_reads_no_value_back(options, dtype):
     loss.backward()
     assert features.dtype == dtype
     assert loss.dtype == nll_loss.dtype == torch.float32
-    assert extra["attn"][0] is None or extra["attn"][0].dtype == torch.float32
+    assert extra["attn"] is None or extra["attn"][0].dtype == torch.float32
     assert all(p.grad is not None and p.grad.dtype == dtype for p in model.parameters())
 
 

@@ -75,7 +75,7 @@ def test_alone_equals_in_a_batch_on_either_side(model):
     for row, source in enumerate(SOURCES):
         alone, extra = model(torch.tensor([source]), None, PREV[row : row + 1])
         torch.testing.assert_close(right[row], alone[0])
-        if extra["attn"][0] is not None:
+        if extra["attn"] is not None:
             size = len(source)
             torch.testing.assert_close(extra_right["attn"][0][row, :, :size], extra["attn"][0][0])
             torch.testing.assert_close(extra_left["attn"][0][row, :, -size:], extra["attn"][0][0])
@@ -89,7 +89,7 @@ def test_steps_equal_teacher_forcing(model):
         logits, extra = model.decoder(PREV[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
         assert logits.size(1) == 1
         torch.testing.assert_close(logits[:, 0], expected[:, t])
-        if extra["attn"][0] is not None:
+        if extra["attn"] is not None:
             torch.testing.assert_close(extra["attn"][0][:, 0], expected_extra["attn"][0][:, t])
 
 

@@ -36,6 +36,9 @@ def test_the_specification_is_the_papers_mixture():
 def test_slots_are_first_positions():
     source = copying.copy_source(torch.tensor([[5, 4, 5, 1, 1, 4]]))
     assert source.slots.tolist() == [[0, 1, 0, 3, 3, 1]]
+    ids = torch.randint(0, 30, (5, 64))
+    for row, slots in zip(ids.tolist(), copying.copy_source(ids).slots.tolist(), strict=True):
+        assert slots == [row.index(word) for word in row]
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 7), (4, 3, 6, 11)])
