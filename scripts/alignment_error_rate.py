@@ -23,11 +23,11 @@ printed as <unk> it is not known whether a word begins or ends there: it begins 
 import argparse
 import re
 import sys
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from generate_output import Sentence, parse_hard, parse_soft, read_sentences
+from pieces import word_numbers
 
 LINK = re.compile(r"(\d+)([-?p])(\d+)", re.ASCII)
 Links = set[tuple[int, int]]
@@ -78,28 +78,18 @@ def parse_links(alignment: str, threshold: float | None = None) -> Links:
     return {(source, target) for target, source in zip(*map(list, (weights >= threshold).nonzero()), strict=True)}
 
 
-def words_of_pieces(tokens: list[str], pieces: str) -> list[int]:
-    """The word, from 0, that each token is part of. A lone word-begin mark is part of the word that follows it."""
-    if pieces == "sentencepiece":
-        begins = [token.startswith("\u2581") for token in tokens]
-    else:
-        begins = [not before.endswith("@@") for before in ["", *tokens[:-1]]]
-    # The first token begins a word whether it is marked or not.
-    return list(accumulate([0, *map(int, begins[1:])]))[: len(tokens)]
-
-
 def link_words(links: Links, sentence: Sentence, pieces: str) -> Links:
     """Links of words from links of pieces.
 
     Raises:
         ValueError: a link past the tokens that are printed, which then are not those of the model.
     """
-    source = words_of_pieces(sentence.source.split(), pieces)
-    target = words_of_pieces(sentence.hypotheses[0].tokens.split(), pieces)
+    source, target = (word_numbers(text.split(), pieces) for text in (sentence.source, sentence.hypotheses[0].tokens))
+    ends = source.pop(), target.pop()
     for i, j in links:
         if i >= len(source) or j >= len(target):
             raise ValueError(f"link {i}-{j} of {len(source)} and {len(target)} tokens: generate without --remove-bpe")
-    return {(source[i], target[j]) for i, j in links}
+    return {(source[i], target[j]) for i, j in links if source[i] < ends[0] and target[j] < ends[1]}
 
 
 def read_links(path: Path, threshold: float | None, pieces: str | None) -> dict[int, Links]:

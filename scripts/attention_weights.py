@@ -1,20 +1,13 @@
 """Attention weights out of what fairseq printed, and how weights of pieces become weights of words."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy
 from generate_output import Hypothesis, Sentence, parse_hard, parse_soft, read_sentences
+from pieces import join, word_numbers
 
 END = "</s>"
-SCHEMES = ("none", "sentencepiece", "subword_nmt", "@@")
-# Scripts that are written without spaces, so that no space says where a word ends: Thai, Lao, Burmese, Khmer, Chinese
-# and Japanese with their punctuation and full-width forms. Korean has spaces.
-WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u31f0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f"
-    "\U00020000-\U0003ffff]"
-)
 
 
 @dataclass
@@ -106,53 +99,21 @@ def merge_pieces(attention: Attention, scheme: str) -> Attention:
     sum to 1.
 
     Args:
-        scheme: how pieces are marked, one of `SCHEMES`; `none` changes nothing.
+        scheme: how pieces are marked, one of `pieces.SCHEMES`; `none` changes nothing.
 
     Raises:
         ValueError: another scheme.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"--post-process {scheme}: choose from {', '.join(SCHEMES)}")
+    sides, numbers = [], []
+    for tokens in (attention.source[:-1], attention.target[:-1]):
+        numbers.append(word_numbers(tokens, scheme, by_script=True))
+        sides.append([*join(tokens, numbers[-1], scheme), END])
     if scheme == "none":
         return attention
-    divide = words_of_sentencepiece if scheme == "sentencepiece" else words_of_subword_nmt
-    source, source_starts = divide(attention.source[:-1])
-    target, target_starts = divide(attention.target[:-1])
-    source_starts.append(len(attention.source) - 1)
-    target_starts.append(len(attention.target) - 1)
-    sums = numpy.add.reduceat(numpy.add.reduceat(attention.weights, source_starts, axis=1), target_starts, axis=0)
-    sizes = numpy.diff([*target_starts, len(attention.target)])
-    weights = sums / sizes[:, None]
-    return Attention(attention.number, attention.rank, attention.score, [*source, END], [*target, END], weights)
-
-
-def words_of_sentencepiece(pieces: list[str]) -> tuple[list[str], list[int]]:
-    """Words, and where the first piece of each stands; ▁ marks a space before.
-
-    Pieces of scripts without spaces stay by themselves: a sentence would be one word else.
-    """
-    words, starts = [], []
-    for place, piece in enumerate(pieces):
-        text = piece.lstrip("▁")
-        without_spaces = words and (WITHOUT_SPACES.match(text) or WITHOUT_SPACES.match(words[-1][-1:]))
-        # A lone ▁ waits for the piece that it belongs to.
-        if not words or (words[-1] and (piece.startswith("▁") or without_spaces)):
-            words.append(text)
-            starts.append(place)
-        else:
-            words[-1] += text
-    return words, starts
-
-
-def words_of_subword_nmt(pieces: list[str]) -> tuple[list[str], list[int]]:
-    """Words, and where the first piece of each stands; @@ at the end of a piece says that the word goes on."""
-    words, starts, goes_on = [], [], False
-    for place, piece in enumerate(pieces):
-        text = piece.removesuffix("@@")
-        if goes_on:
-            words[-1] += text
-        else:
-            words.append(text)
-            starts.append(place)
-        goes_on = piece.endswith("@@")
-    return words, starts
+    (sources, targets), (source, target) = numbers, sides
+    by_source = numpy.zeros((len(targets), len(source)))
+    numpy.add.at(by_source, (slice(None), sources), attention.weights)
+    weights = numpy.zeros((len(target), len(source)))
+    numpy.add.at(weights, targets, by_source)
+    weights /= numpy.bincount(targets)[:, None]
+    return Attention(attention.number, attention.rank, attention.score, source, target, weights)

@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attention_page import make_page
-from attention_weights import SCHEMES, Attention, merge_pieces, read_attentions
+from attention_weights import Attention, merge_pieces, read_attentions
+from pieces import SCHEMES
 from show_progress import last_error
 
 USER_DIR = Path(__file__).resolve().parents[1] / "s2s_plugin"

@@ -13,7 +13,6 @@ import functools
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from itertools import accumulate
 
 import torch
 from fairseq import utils
@@ -66,15 +65,14 @@ def word_numbers(symbols: list[str], pieces: str) -> list[int]:
     """
     if pieces == "none":
         return list(range(len(symbols) + 1))
-    if pieces == "subword_nmt":
-        begins = [not before.endswith("@@") for before in ["", *symbols]]
-        begins[-1] = True
-    else:
-        is_mark = [not symbol.strip(WORD_MARK) for symbol in symbols]
-        begins = [symbol.startswith(WORD_MARK) for symbol in symbols] + [True]
-        for place, alone in enumerate(is_mark, start=1):
-            begins[place] &= not alone
-    return list(accumulate([0, *map(int, begins[1:])]))
+    numbers = [0]
+    for before, symbol in zip(symbols, [*symbols[1:], None], strict=False):
+        if pieces == "sentencepiece":
+            begins = before.strip(WORD_MARK) != "" and (symbol is None or symbol.startswith(WORD_MARK))
+        else:
+            begins = symbol is None or not before.endswith("@@")
+        numbers.append(numbers[-1] + begins)
+    return numbers
 
 
 def check_pieces(dictionaries: Iterable[Dictionary], pieces: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from .loading import SCRIPTS, load_script
 
 load_script("generate_output.py")
+load_script("pieces.py")
 alignment_error_rate = load_script("alignment_error_rate.py")
 
 
@@ -49,14 +50,6 @@ def test_formats_of_links():
     assert parse(soft, 0.3) == {(0, 0), (0, 1), (1, 1)}
     # An empty source, and an empty translation.
     assert parse("1.0 1.0") == set() and parse("0.5,0.5") == set()
-
-
-def test_words_of_pieces():
-    words = alignment_error_rate.words_of_pieces
-    assert words("▁a b ▁ c ▁d".split(), "sentencepiece") == [0, 0, 1, 1, 2]
-    assert words("a ▁b <unk> ▁".split(), "sentencepiece") == [0, 1, 1, 2]
-    assert words("a@@ b c d@@ e".split(), "subword_nmt") == [0, 0, 1, 2, 2]
-    assert words([], "sentencepiece") == [] == words([], "subword_nmt")
 
 
 GENERATED = """\

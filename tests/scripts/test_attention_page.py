@@ -11,6 +11,7 @@ from .browser import NAMES, Browser, find_browser
 from .loading import load_script
 
 load_script("generate_output.py")
+load_script("pieces.py")
 Attention = load_script("attention_weights.py").Attention
 make_page = load_script("attention_page.py").make_page
 

@@ -9,6 +9,7 @@ matplotlib = pytest.importorskip("matplotlib")
 from matplotlib import font_manager, image  # noqa: E402
 
 load_script("generate_output.py")
+load_script("pieces.py")
 Attention = load_script("attention_weights.py").Attention
 fonts = load_script("attention_fonts.py")
 picture = load_script("attention_picture.py")

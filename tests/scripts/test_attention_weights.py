@@ -4,6 +4,7 @@ import pytest
 from .loading import load_script
 
 load_script("generate_output.py")
+load_script("pieces.py")
 attention_weights = load_script("attention_weights.py")
 Attention, merge_pieces, read_attentions = (
     attention_weights.Attention, attention_weights.merge_pieces, attention_weights.read_attentions,
