@@ -162,6 +162,20 @@ has_flag() { # flag argument...
   return 1
 }
 
+# What a recipe begins with: says its usage and leaves, or reads the options of the table OPTIONS. Sets `differences` to
+# those that hold.
+read_options() { # differences smoke-differences argument...
+  differences=$1
+  local smoke_differences=$2
+  shift 2
+  if has_flag --help "$@" || has_flag -h "$@"; then
+    usage
+    exit 0
+  fi
+  if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$smoke_differences; fi
+  parse_options "$OPTIONS" "$differences" "$@"
+}
+
 print_options() { # table mode-differences
   local line name kind default help pair
   while IFS= read -r line; do

@@ -93,13 +93,7 @@ find_corpus() {
   done
 }
 
-if has_flag --help "$@" || has_flag -h "$@"; then
-  usage
-  exit 0
-fi
-differences=$DIFFERENCES
-if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$SMOKE_DIFFERENCES; fi
-parse_options "$OPTIONS" "$differences" "$@"
+read_options "$DIFFERENCES" "$SMOKE_DIFFERENCES" "$@"
 if [ "$opt_test" = 1 ]; then opt_score_on="test"; fi
 case $opt_src_lang-$opt_tgt_lang in
   en-de | de-en) ;;

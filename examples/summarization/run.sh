@@ -32,13 +32,7 @@ Every option is also an environment variable: --max-tokens is S2S_MAX_TOKENS. Th
 END
 }
 
-if has_flag --help "$@" || has_flag -h "$@"; then
-  usage
-  exit 0
-fi
-differences=$DIFFERENCES
-if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$SMOKE_DIFFERENCES; fi
-parse_options "$OPTIONS" "$differences" "$@"
+read_options "$DIFFERENCES" "$SMOKE_DIFFERENCES" "$@"
 if [ "$opt_test" = 1 ]; then opt_score_on="test"; fi
 if [ "$opt_smoke" = 1 ] && [ -z "$opt_data" ]; then
   opt_data=$ROOT/examples/summarization/data opt_any_data=1

@@ -27,13 +27,7 @@ Every option is also an environment variable: --max-tokens is S2S_MAX_TOKENS. Th
 END
 }
 
-if has_flag --help "$@" || has_flag -h "$@"; then
-  usage
-  exit 0
-fi
-differences='work=work/en_zh'
-if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$SMOKE_DIFFERENCES; fi
-parse_options "$OPTIONS" "$differences" "$@"
+read_options 'work=work/en_zh' "$SMOKE_DIFFERENCES" "$@"
 start_recipe "$differences"
 test_text_stage
 text_stage

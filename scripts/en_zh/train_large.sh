@@ -72,13 +72,7 @@ Then test the model: run this again without --prepare-only.
 END
 }
 
-if has_flag --help "$@" || has_flag -h "$@"; then
-  usage
-  exit 0
-fi
-differences=$LARGE_DIFFERENCES
-if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$LARGE_SMOKE_DIFFERENCES; fi
-parse_options "$OPTIONS" "$differences" "$@"
+read_options "$LARGE_DIFFERENCES" "$LARGE_SMOKE_DIFFERENCES" "$@"
 if [ "$opt_smoke" = 1 ] && [ -z "$opt_train_src" ]; then make_smoke_corpus; fi
 [ -n "$opt_train_src" ] || die "--train-src and --train-tgt are needed: two files of parallel text, plain or .gz"
 if [ "$opt_prepare_only" = 1 ]; then opt_device=cpu opt_gpus=0; fi

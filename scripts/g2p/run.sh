@@ -26,13 +26,7 @@ Every option is also an environment variable: --batch-size is S2S_BATCH_SIZE. Th
 END
 }
 
-if has_flag --help "$@" || has_flag -h "$@"; then
-  usage
-  exit 0
-fi
-differences=''
-if has_flag --smoke "$@" || [ "${S2S_SMOKE:-0}" = 1 ]; then differences=$SMOKE_DIFFERENCES; fi
-parse_options "$OPTIONS" "$differences" "$@"
+read_options '' "$SMOKE_DIFFERENCES" "$@"
 check_options
 set_train_args
 set_paths

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+import torch
 
 from tests.helpers import hypotheses, lines, random_sentences, run_generate, run_preprocess, run_train, write_parallel
 
@@ -60,6 +61,23 @@ def test_words_never_seen_are_copied(data, tmp_path):
     for number, hypos in hypotheses(forced).items():
         if hypos[0].words == hypotheses(beam)[number][0].words:
             assert hypos[0].score == pytest.approx(hypotheses(beam)[number][0].score, abs=1e-4)
+
+
+def test_an_ensemble_with_a_plain_model_has_the_mean_of_probabilities(data, tmp_path):
+    checkpoints = []
+    for name, args in (("copying", ["--copy-attn"]), ("plain", [])):
+        run_train(data, tmp_path / name, "--encoder-bidirectional", *args, max_update=30, lr=0.01)
+        checkpoints.append(tmp_path / name / "checkpoint_last.pt")
+
+    def probabilities(path):
+        """Of the tokens of each reference, in one list."""
+        rows = lines(run_generate(data, path, "--score-reference", batch_size=64), "P")
+        return torch.tensor([2.0 ** float(bits) for n in sorted(rows) for bits in rows[n][0][0].split()])
+
+    found = probabilities(":".join(map(str, checkpoints)))
+    copying, plain = map(probabilities, checkpoints)
+    assert (copying > 100 * plain).any()
+    torch.testing.assert_close(found, (copying + plain) / 2, rtol=1e-3, atol=0)
 
 
 @pytest.mark.slow

@@ -52,7 +52,10 @@ def test_checkpoint_without_an_option_that_came_later(arch, data, tmp_path):
     state = read_checkpoint(path)
     options = state["cfg"]["model"]
     options = vars(options) if isinstance(options, argparse.Namespace) else options
-    for later in ("decoder_bridge", "decoder_attention", "share_all_embeddings", "adaptive_softmax_cutoff"):
+    for later in (
+        "decoder_bridge", "decoder_attention", "share_all_embeddings", "adaptive_softmax_cutoff", "copy_attn",
+        "coverage_attn",
+    ):  # fmt: skip
         options.pop(later, None)
     torch.save(state, path)
     assert "decoder_bridge" not in model_options(path)
