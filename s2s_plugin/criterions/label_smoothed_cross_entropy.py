@@ -1,5 +1,5 @@
-"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits; R-Drop; and what
-trains the attention: coverage and guided alignment."""
+"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits, and what trains the
+attention: coverage and guided alignment."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,21 +14,13 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
 from ..ops.attention_losses import ALIGNMENT_LOSSES, alignment_loss, coverage_loss
-from ..ops.cross_entropy import copy_cross_entropy, label_smoothed_cross_entropy, r_drop_cross_entropy
+from ..ops.cross_entropy import copy_cross_entropy, label_smoothed_cross_entropy
 
 
 @dataclass
 class AttnLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """Options of fairseq's `label_smoothed_cross_entropy`, and those of the terms that are added to it."""
 
-    r_drop_alpha: float = field(
-        default=0.0,
-        metadata={
-            "help": "in training, predict every sentence twice, under two draws of dropout, and add alpha/4 times the "
-            "divergence of both predictions in both directions (R-Drop, Liang et al. 2021; there 5 for translation). A "
-            "step takes twice the time and memory"
-        },
-    )
     coverage_lambda: float = field(
         default=0.0,
         metadata={
@@ -55,14 +47,13 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
     Where the caller wants what only whole logits give (--report-accuracy, a loss for every token) it is fairseq's own.
     What is added to the loss is logged by itself:
 
-        r_drop:          the mean of both divergences, in bits a token; in training.
         coverage_loss:   the attention that was there before, of 1, a token.
         alignment_loss:  a linked target word; in bits for `cross_entropy`.
 
     Raises:
         ValueError: a model that does not give features, or one with an adaptive softmax; a weight below 0; one beside
-            --report-accuracy or where `reduce` is False; --r-drop-alpha with another term or with a model that copies;
-            --alignment-lambda without links; a term of the attention for a model without attention.
+            --report-accuracy or where `reduce` is False; --alignment-lambda without links; a weight for a model without
+            attention.
     """
 
     def __init__(
@@ -72,14 +63,12 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         label_smoothing,
         ignore_prefix_size=0,
         report_accuracy=False,
-        r_drop_alpha=0.0,
         coverage_lambda=0.0,
         alignment_lambda=0.0,
         alignment_loss="cross_entropy",
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         weights = {
-            "--r-drop-alpha": r_drop_alpha,
             "--coverage-lambda": coverage_lambda,
             "--alignment-lambda": alignment_lambda,
         }
@@ -89,14 +78,12 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
                 raise ValueError(f"{name} {weight}: a number of at least 0")
         if self.terms and report_accuracy:
             raise ValueError(f"{' and '.join(self.terms)} cannot be had with --report-accuracy")
-        if r_drop_alpha and len(self.terms) > 1:
-            raise ValueError(f"{' and '.join(self.terms)} do not go together")
         if alignment_lambda and not getattr(getattr(task, "cfg", None), "load_alignments", False):
             raise ValueError(
                 f"--alignment-lambda {alignment_lambda} goes with --task attn_translation --load-alignments, and data "
                 f"from fairseq-preprocess --align-suffix"
             )
-        self.r_drop_alpha, self.coverage_lambda, self.alignment_lambda = weights.values()
+        self.coverage_lambda, self.alignment_lambda = weights.values()
         self.alignment_kind = str(alignment_loss)
 
     def forward(self, model, sample, reduce=True):
@@ -112,22 +99,14 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             raise ValueError(f"{' and '.join(self.terms)}: there is no loss for every token, only the sum")
         if self.report_accuracy or not reduce:
             return super().forward(model, sample, reduce)
-        net_input = sample["net_input"]
-        twice = self.r_drop_alpha > 0 and model.training
-        if twice:
-            net_input = {name: torch.cat([value, value]) for name, value in net_input.items()}
-        features, extra = model(**net_input, features_only=True)
+        features, extra = model(**sample["net_input"], features_only=True)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        predicted = decoder, features, extra, sample["target"]
-        if twice:
-            loss, logging_output["nll_loss"], logging_output["r_drop"] = self.r_drop_loss(*predicted)
-        else:
-            loss, logging_output["nll_loss"] = self.word_loss(*predicted)
+        loss, logging_output["nll_loss"] = self.word_loss(decoder, features, extra, sample["target"])
         if self.coverage_lambda or self.alignment_lambda:
             loss = loss + self.attention_terms(extra["attn"], sample, logging_output)
         logging_output["loss"] = loss.detach()
@@ -144,16 +123,6 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             return copy_cross_entropy(features, *output, target, self.eps, self.padding_idx, *copying)
         rows, target = features.flatten(0, 1), target.reshape(-1)
         return label_smoothed_cross_entropy(rows, *output, target, self.eps, self.padding_idx)
-
-    def r_drop_loss(self, decoder, features, extra, target):
-        """The same from two predictions of each sentence, features (2B, T, D), and their divergence."""
-        if "copying" in extra:
-            raise ValueError(f"--r-drop-alpha {self.r_drop_alpha} does not go with --copy-attn")
-        pairs = torch.stack(features[:, self.ignore_prefix_size :].chunk(2), dim=2).flatten(0, 1)
-        target = target[:, self.ignore_prefix_size :].reshape(-1)
-        return r_drop_cross_entropy(
-            pairs, decoder.output_weight, decoder.output_bias, target, self.eps, self.padding_idx, self.r_drop_alpha
-        )
 
     def attention_terms(self, attn, sample, logging_output):
         """The weighted sum of what trains attn, [(B, T, S)] or None, logged part by part.
@@ -184,13 +153,9 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         super().reduce_metrics(logging_outputs)
-        for name, count, unit in (
-            ("r_drop", "ntokens", math.log(2)),
-            ("coverage_loss", "ntokens", 1.0),
-            ("alignment_loss", "linked", 1.0),
-        ):
+        for name, count in (("coverage_loss", "ntokens"), ("alignment_loss", "linked")):
             if any(name in log for log in logging_outputs):
                 total = sum(log.get(name, 0) for log in logging_outputs)
                 number = sum(log.get(count, 0) for log in logging_outputs)
                 if number > 0:
-                    metrics.log_scalar(name, total / number / unit, number, round=3)
+                    metrics.log_scalar(name, total / number, number, round=3)

@@ -1,5 +1,4 @@
-"""`reference.label_smoothed_cross_entropy`, that of copying, and R-Drop, without ever holding more than one chunk of
-logits.
+"""`reference.label_smoothed_cross_entropy`, and that of copying, without ever holding more than one chunk of logits.
 
 The gradients of the features and of the output weight are formed in the forward pass, while a chunk's probabilities
 are at hand, and only scaled in the backward pass. The derivation is in README.md.
@@ -28,17 +27,12 @@ def chunk_rows(weight: Tensor, dtype: torch.dtype) -> int:
 
 
 class _Losses:
-    """Sums over rows, in float32 or better: `nll` of -lprobs at the label, `smooth` of -lprobs at all words.
-
-    With `alpha`, rows are pairs, two predictions of one word after another, and `divergence` is the sum over pairs of
-    KL(p || q) + KL(q || p).
-    """
+    """Sums over rows, in float32 or better: `nll` of -lprobs at the label, `smooth` of -lprobs at all words."""
 
     d_gen_logit = d_mass = None  # of the mixture alone
 
-    def __init__(self, like: Tensor, alpha: float):
-        self.nll, self.smooth, self.divergence = like.new_zeros(()), like.new_zeros(()), like.new_zeros(())
-        self.alpha = alpha
+    def __init__(self, like: Tensor):
+        self.nll, self.smooth = like.new_zeros(()), like.new_zeros(())
 
     def add(
         self, here: slice, logits: Tensor, target: Tensor, real: Tensor, confidence: float, d_logits: Tensor | None
@@ -49,37 +43,16 @@ class _Losses:
             here: the rows, of all.
             logits: (R, V) in float32 or better, overwritten.
             target: (R, 1) int64, any word where not real.   real: (R, 1) bool, False at padding.
-            d_logits: (R, V), gets probs, less `confidence` at the target, and the gradient of alpha / 2 times the
-                divergence; None if not wanted.
+            d_logits: (R, V), gets probs, less `confidence` at the target; None if not wanted.
         """
         of_target, total = logits.gather(1, target), logits.sum(1, keepdim=True)
-        log_ratio = logits[0::2] - logits[1::2] if self.alpha else None
         probs, log_z = _softmax(logits, d_logits)
         self.nll += (log_z - of_target).mul_(real).sum()
         self.smooth += (log_z * logits.size(1)).sub_(total).mul_(real).sum()
-        if self.alpha:
-            log_ratio -= log_z[0::2] - log_z[1::2]
-            self._add_divergence(probs, log_ratio, real[0::2], d_logits is not None)
         if d_logits is not None:
             probs.scatter_add_(1, target, probs.new_full(target.shape, -confidence))
             if probs is not d_logits:
                 d_logits.copy_(probs)
-
-    def _add_divergence(self, probs: Tensor, log_ratio: Tensor, real: Tensor, differentiate: bool) -> None:
-        """Adds that of pairs of rows of `probs` (R, V), whose `log_ratio` (R / 2, V) is log p - log q, overwritten.
-
-        The gradient, alpha / 2 (p (log p/q - KL(p || q)) + p - q) for p and likewise for q, is added to `probs`.
-        """
-        p, q = probs[0::2], probs[1::2]
-        of_p, of_q = p * log_ratio, log_ratio.mul_(q).neg_()
-        kl_p, kl_q = of_p.sum(1, keepdim=True), of_q.sum(1, keepdim=True)
-        self.divergence += (kl_p + kl_q).mul_(real).sum()
-        if differentiate:
-            apart = p - q
-            of_p.addcmul_(kl_p, p, value=-1).add_(apart)
-            of_q.addcmul_(kl_q, q, value=-1).sub_(apart)
-            p.add_(of_p, alpha=self.alpha / 2)
-            q.add_(of_q, alpha=self.alpha / 2)
 
 
 def _softmax(logits: Tensor, out: Tensor | None):
@@ -99,7 +72,7 @@ class _CopyLosses(_Losses):
     """
 
     def __init__(self, like: Tensor, gen_logit: Tensor, mass: Tensor, ids: Tensor, share: float):
-        super().__init__(like, 0.0)
+        super().__init__(like)
         self.log_generate = F.logsigmoid(gen_logit.to(like.dtype))
         self.log_copy = self.log_generate - gen_logit.to(like.dtype)
         self.mass, self.ids, self.share = mass.to(like.dtype), ids, share
@@ -142,7 +115,7 @@ class _CopyLosses(_Losses):
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features, weight, bias, gen_logit, mass, ids, target, epsilon, ignore_index, alpha, differentiate):
+    def forward(ctx, features, weight, bias, gen_logit, mass, ids, target, epsilon, ignore_index, differentiate):
         rows_given, (vocabulary, width) = features.size(0), weight.shape
         share = epsilon / (vocabulary - 1)
         confidence = 1.0 - epsilon - share
@@ -160,7 +133,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         want_logits = want_features or want_weight or want_bias
         dtype = torch.promote_types(features.dtype, torch.float32)
         like = features.new_zeros((), dtype=dtype)
-        losses = _Losses(like, alpha) if ids is None else _CopyLosses(like, gen_logit, mass, ids, share)
+        losses = _Losses(like) if ids is None else _CopyLosses(like, gen_logit, mass, ids, share)
         d_features = torch.empty_like(features) if want_features else None
         # Transposed, (D, V): so that no product has to rearrange the gradient of the logits.
         d_weight_t = weight.new_zeros(width, vocabulary) if want_weight else None
@@ -170,8 +143,6 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 
         rows = min(chunk_rows(weight, features.dtype), max(1, features.size(0)))
         block = rows if kept is None else BLOCK_ROWS
-        if alpha:  # no chunk and no block ends within a pair
-            rows, block = rows + rows % 2, block + block % 2
         buffer = features.new_empty(rows, vocabulary) if want_logits else None
         for start in range(0, features.size(0), rows):
             chunk = features[start : start + rows]
@@ -207,15 +178,14 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
                 for grad in (d_features, d_gen_logit, d_mass)
             )
         ctx.save_for_backward(d_features, d_weight_t, d_bias, d_gen_logit, d_mass)
-        ctx.mark_non_differentiable(losses.nll, losses.divergence)
-        loss = confidence * losses.nll + share * losses.smooth + alpha / 2 * losses.divergence
-        return loss, losses.nll, losses.divergence
+        ctx.mark_non_differentiable(losses.nll)
+        return confidence * losses.nll + share * losses.smooth, losses.nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_loss, *_):
         grads = (grad if grad is None else grad * d_loss.to(grad.dtype) for grad in ctx.saved_tensors)
-        return *grads, None, None, None, None, None, None
+        return *grads, None, None, None, None, None
 
 
 def label_smoothed_cross_entropy(
@@ -231,8 +201,7 @@ def label_smoothed_cross_entropy(
     `nll_loss` is for the log and carries no gradient. The matrix products run in the dtype of `features`, the softmax
     and the sums over rows in float32 or better.
     """
-    loss, nll_loss, _ = _apply(features, weight, bias, None, target, epsilon, ignore_index, 0.0)
-    return loss, nll_loss
+    return _apply(features, weight, bias, None, target, epsilon, ignore_index)
 
 
 def copy_cross_entropy(
@@ -252,32 +221,12 @@ def copy_cross_entropy(
     """
     ids = source.ids.unsqueeze(1).expand_as(attn)
     copying = gen_logit.reshape(-1, 1), copy_mass(attn, source).flatten(0, 1), ids.flatten(0, 1)
-    rows = features.flatten(0, 1)
-    loss, nll_loss, _ = _apply(rows, weight, bias, copying, target.flatten(), epsilon, ignore_index, 0.0)
-    return loss, nll_loss
+    return _apply(features.flatten(0, 1), weight, bias, copying, target.flatten(), epsilon, ignore_index)
 
 
-def r_drop_cross_entropy(
-    features: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    epsilon: float,
-    ignore_index: int,
-    alpha: float,
-):
-    """The fast twin of `reference.r_drop_cross_entropy`: same arguments, shapes and result.
-
-    `nll_loss` and `divergence` are for the log and carry no gradient.
-    """
-    pairs, labels = features.flatten(0, 1), target.repeat_interleave(2)
-    return tuple(part / 2 for part in _apply(pairs, weight, bias, None, labels, epsilon, ignore_index, alpha))
-
-
-def _apply(features, weight, bias, copying, target, epsilon, ignore_index, alpha):
+def _apply(features, weight, bias, copying, target, epsilon, ignore_index):
     """Args: copying, of all rows gen_logit (R, 1), mass (R, S) and ids (R, S), or None."""
     with torch.autocast(features.device.type, enabled=False):
         return _LabelSmoothedCrossEntropy.apply(
-            features, weight, bias, *(copying or (None,) * 3), target, epsilon, ignore_index, alpha,
-            torch.is_grad_enabled(),
-        )  # fmt: skip
+            features, weight, bias, *(copying or (None,) * 3), target, epsilon, ignore_index, torch.is_grad_enabled()
+        )

@@ -389,31 +389,3 @@ def copy_cross_entropy(
     nll_loss = -lprobs.gather(1, target[real].unsqueeze(1)).sum()
     share = epsilon / (weight.size(0) - 1)
     return (1.0 - epsilon - share) * nll_loss - share * lprobs.sum(), nll_loss
-
-
-def r_drop_cross_entropy(
-    features: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    epsilon: float,
-    ignore_index: int,
-    alpha: float,
-):
-    """R-Drop (Liang et al. 2021, eq. 4): every word is predicted under two draws of dropout, which are to agree.
-
-    loss = (ce(p) + ce(q)) / 2 + alpha / 4 (KL(p || q) + KL(q || p)), half of the paper's, so that it compares with the
-    cross-entropy of one prediction; ce is `label_smoothed_cross_entropy`.
-
-    Args:
-        features: (N, 2, D), the readouts of both predictions.
-        alpha: weight of the divergence; the others are as in `label_smoothed_cross_entropy`.
-
-    Returns:
-        `loss`, `nll_loss` (the mean of both) and `divergence`, (KL(p || q) + KL(q || p)) / 2: scalars in nats.
-    """
-    both = [label_smoothed_cross_entropy(f, weight, bias, target, epsilon, ignore_index) for f in features.unbind(1)]
-    p, q = torch.log_softmax(F.linear(features[target.ne(ignore_index)], weight, bias), dim=2).unbind(1)
-    divergence = ((p.exp() - q.exp()) * (p - q)).sum() / 2
-    loss, nll_loss = (sum(pair) / 2 for pair in zip(*both, strict=True))
-    return loss + alpha / 2 * divergence, nll_loss, divergence

@@ -57,9 +57,9 @@ BAD_OPTIONS = {
     "guidance without links": (["--alignment-lambda", "1"], ["--alignment-lambda 1", "--load-alignments"]),
     "pieces": (["--alignment-words", "wordpiece"], ["--alignment-words", "wordpiece", "sentencepiece"]),
     "a tokenizer without its BLEU": (["--eval-bleu-tokenizer", "zh"], ["--eval-bleu-tokenizer zh", "--eval-bleu"]),
-    "a negative weight": (["--r-drop-alpha", "-1"], ["--r-drop-alpha -1"]),
-    "two predictions, one accuracy": (
-        ["--r-drop-alpha", "5", "--report-accuracy"], ["--r-drop-alpha 5", "--report-accuracy"]
+    "a negative weight": (["--coverage-lambda", "-1"], ["--coverage-lambda -1"]),
+    "another loss beside accuracy": (
+        ["--coverage-lambda", "5", "--report-accuracy"], ["--coverage-lambda 5", "--report-accuracy"]
     ),
     "our criterion, another architecture": (
         ["--arch", "lstm"], [CRITERION, "--arch attn_rnn_s2s"]

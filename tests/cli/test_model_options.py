@@ -44,15 +44,6 @@ def test_options_train_resume_and_translate(name, data, tmp_path):
     assert batched.keys() == alone.keys()
 
 
-def test_r_drop_trains_and_is_logged(data, tmp_path):
-    options = ["--dropout", "0.3", "--r-drop-alpha", "2"]
-    rows = run_train(data, tmp_path / "twice", *options, max_update=40).stats("train")
-    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
-    assert all(row["train_r_drop"] > 0 for row in rows)
-    plain = run_train(data, tmp_path / "once", *options[:2], max_update=40).stats("train")
-    assert "train_r_drop" not in plain[0] and plain[0]["train_loss"] < rows[0]["train_loss"]
-
-
 @pytest.mark.parametrize("mode", ["conditional", "parallel"])
 def test_the_coverage_loss_is_logged_and_falls(mode, data, tmp_path):
     options = ["--coverage-attn", "--attn-mode", mode, "--coverage-lambda", "1"]

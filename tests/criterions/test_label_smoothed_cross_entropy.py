@@ -12,7 +12,6 @@ from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
 from fairseq.logging import metrics
 
 from s2s_plugin.criterions.label_smoothed_cross_entropy import AttnLabelSmoothedCrossEntropyCriterion
-from s2s_plugin.ops import reference
 from tests.models.builders import make_model, make_task
 
 PAD, EOS = 1, 2
@@ -75,57 +74,6 @@ def test_other_models_are_refused():
         criterion(torch.nn.Linear(2, 2), SAMPLE)
     with pytest.raises(ValueError, match="--adaptive-softmax-cutoff goes with --criterion adaptive_loss"):
         criterion(make_model(adaptive_softmax_cutoff="5,8"), SAMPLE)
-
-
-def make_r_drop(alpha, **options):
-    options = {"sentence_avg": False, "label_smoothing": 0.1, **options}
-    return make_criterion(AttnLabelSmoothedCrossEntropyCriterion, r_drop_alpha=alpha, **options)
-
-
-@pytest.mark.parametrize("skip", [0, 1])
-def test_r_drop_predicts_each_sentence_twice(skip):
-    torch.manual_seed(32)
-    model = make_model(dropout=0.3).double().train()
-    torch.manual_seed(33)
-    loss, sample_size, log = make_r_drop(5.0, ignore_prefix_size=skip)(model, SAMPLE)
-    torch.manual_seed(33)
-    twice = {name: torch.cat([value, value]) for name, value in SAMPLE["net_input"].items()}
-    features = model(**twice, features_only=True)[0][:, skip:]
-    first, second = features.reshape(2, -1, features.size(2))
-    assert not torch.equal(first, second)
-    target = SAMPLE["target"][:, skip:].reshape(-1)
-    decoder = model.decoder
-    expected = reference.r_drop_cross_entropy(
-        torch.stack([first, second], dim=1), decoder.output_weight, decoder.output_bias, target, 0.1, PAD, 5.0
-    )
-    torch.testing.assert_close((loss, log["nll_loss"], log["r_drop"]), expected)
-    assert sample_size == log["ntokens"] == SAMPLE["ntokens"] and log["nsentences"] == 2
-
-
-def test_r_drop_is_for_training_alone():
-    model = make_model(dropout=0.3).eval()
-    loss, _, log = make_r_drop(5.0)(model, SAMPLE)
-    expected, _, _ = make_r_drop(0.0)(model, SAMPLE)
-    torch.testing.assert_close(loss, expected)
-    assert "r_drop" not in log
-
-
-def test_r_drop_is_logged_in_bits_a_token():
-    log = {"loss": 1.0, "nll_loss": 1.0, "ntokens": 5, "sample_size": 5, "nsentences": 1, "r_drop": torch.tensor(10.0)}
-    with metrics.aggregate(new_root=True) as recorded:
-        AttnLabelSmoothedCrossEntropyCriterion.reduce_metrics([log, {**log, "ntokens": 3, "r_drop": torch.tensor(6.0)}])
-    assert float(recorded["r_drop"].avg) == pytest.approx(2 / 0.6931, rel=1e-3)
-
-
-@pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf")])
-def test_an_impossible_weight_of_r_drop_is_refused(alpha):
-    with pytest.raises(ValueError, match="--r-drop-alpha"):
-        make_r_drop(alpha)
-
-
-def test_r_drop_refuses_accuracy():
-    with pytest.raises(ValueError, match="--r-drop-alpha 5.0 .* --report-accuracy"):
-        make_r_drop(5.0, report_accuracy=True)
 
 
 LINKS = torch.tensor([[1, 0], [3, 1], [0, 1], [0, 3]])
@@ -227,7 +175,6 @@ def test_terms_are_logged_by_token_and_by_linked_word():
         ({"coverage_lambda": -1.0}, "--coverage-lambda -1.0: a number of at least 0"),
         ({"alignment_lambda": float("nan")}, "--alignment-lambda nan: a number of at least 0"),
         ({"coverage_lambda": 1.0, "report_accuracy": True}, "--coverage-lambda 1.0 cannot be had with --report-acc"),
-        ({"coverage_lambda": 1.0, "r_drop_alpha": 2.0}, "--r-drop-alpha 2.0 and --coverage-lambda 1.0 do not go"),
     ],
 )
 def test_terms_that_cannot_be_are_refused(options, message):
@@ -239,11 +186,9 @@ def test_terms_that_the_model_has_no_place_for_are_refused():
     without = make_model(decoder_attention="0", attn_dim=None)
     with pytest.raises(ValueError, match="--coverage-lambda 1.0 can mean nothing with --decoder-attention 0"):
         make_plain(coverage_lambda=1.0)(without, SAMPLE)
-    with pytest.raises(ValueError, match="--r-drop-alpha 2.0 does not go with --copy-attn"):
-        make_plain(r_drop_alpha=2.0)(make_model(copy_attn=True).train(), SAMPLE)
 
 
-@pytest.mark.parametrize("term", ["r_drop_alpha", "coverage_lambda", "alignment_lambda"])
+@pytest.mark.parametrize("term", ["coverage_lambda", "alignment_lambda"])
 def test_terms_have_no_loss_for_every_token(term):
     with pytest.raises(ValueError, match=f"--{term.replace('_', '-')} 1.0: there is no loss for every token"):
         make_plain(**{term: 1.0})(make_model(), ALIGNED, reduce=False)

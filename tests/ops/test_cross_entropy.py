@@ -60,54 +60,6 @@ def test_improbable_words_have_a_finite_loss(scale, ways):
         torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
 
 
-def make_pairs(with_bias):
-    features, weight, bias, target = make_inputs(with_bias)
-    torch.manual_seed(9)
-    return torch.randn(10, 2, 5, dtype=features.dtype, requires_grad=True), weight, bias, target
-
-
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_gradcheck_of_r_drop(with_bias, small_chunks, ways):
-    features, weight, bias, target = make_pairs(with_bias)
-
-    def loss(features, weight, bias):
-        return cross_entropy.r_drop_cross_entropy(features, weight, bias, target, 0.1, PAD, 3.0)[0] * 3
-
-    assert torch.autograd.gradcheck(loss, (features, weight, bias))
-
-
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_r_drop_equals_reference(with_bias, small_chunks, ways):
-    features, weight, bias, target = make_pairs(with_bias)
-    got = cross_entropy.r_drop_cross_entropy(features, weight, bias, target, 0.1, PAD, 3.0)
-    expected = reference.r_drop_cross_entropy(features, weight, bias, target, 0.1, PAD, 3.0)
-    for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a, b)
-    assert got[2] > 1
-
-
-def test_r_drop_of_equal_predictions_is_cross_entropy(small_chunks, ways):
-    features, weight, bias, target = make_inputs(True)
-    pairs = torch.stack([features, features], dim=1)
-    got = cross_entropy.r_drop_cross_entropy(pairs, weight, bias, target, 0.1, PAD, 3.0)
-    expected = cross_entropy.label_smoothed_cross_entropy(features, weight, bias, target, 0.1, PAD)
-    torch.testing.assert_close(got, (*expected, torch.zeros_like(expected[0])))
-
-
-def test_r_drop_of_bfloat16_features(small_chunks, ways):
-    features, weight, bias, target = make_pairs(True)
-    features, weight, bias = (x.detach().float() for x in (features, weight, bias))
-    weight.requires_grad_(True)
-    results = []
-    for dtype in (torch.float32, torch.bfloat16):
-        loss, _, divergence = cross_entropy.r_drop_cross_entropy(
-            features.to(dtype), weight, bias, target, 0.1, PAD, 3.0
-        )
-        (grad,) = torch.autograd.grad(loss, weight)
-        results.append((loss, divergence, grad))
-    torch.testing.assert_close(results[1], results[0], rtol=0.05, atol=0.1)
-
-
 def test_frozen_arguments_get_no_gradient():
     features, weight, bias, target = make_inputs(True)
     weight.requires_grad_(False)
