@@ -121,7 +121,7 @@ class Parts:
         memory = self.leaf(*self.source.shape, self.memory_size)
 
         def attend(x, hidden, cell):
-            out = layer(x, layer.attention(memory, mask), hidden, cell, layer.attention.start_coverage(mask))
+            out = layer(x, layer.attention(memory, mask), hidden, cell, layer.attention.start(mask))
             return out.output, *out.context
 
         inputs = self.leaf(self.steps, self.batch, self.embed), *(self.leaf(self.batch, self.size) for _ in range(2))

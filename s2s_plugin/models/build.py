@@ -102,6 +102,8 @@ def _build_first_layer(cfg, kind: CellKind, size: int, memory_size: int):
             heads=cfg.attn_heads,
             dropout=cfg.attn_dropout,
             coverage=cfg.coverage_attn,
+            location_filters=cfg.attn_location_filters,
+            location_width=cfg.attn_location_width,
         )
     return FIRST_LAYERS[mode](
         kind=kind, input_size=cfg.decoder_embed_dim, hidden_size=size, memory_size=memory_size, attention=attention

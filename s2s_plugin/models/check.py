@@ -36,6 +36,8 @@ NEED_ATTENTION = (
     "attn_heads",
     "attn_dropout",
     "coverage_attn",
+    "attn_location_filters",
+    "attn_location_width",
     "copy_attn",
     "decoder_context",
 )
@@ -51,6 +53,15 @@ def check_options(cfg) -> None:
             raise ValueError(f"{names} can mean nothing with --decoder-attention 0")
     if cfg.copy_attn and cfg.adaptive_softmax_cutoff:
         raise ValueError("--copy-attn mixes copying with a whole softmax: leave --adaptive-softmax-cutoff out")
+    if cfg.attn_location_width != defaults.attn_location_width and not cfg.attn_location_filters:
+        raise ValueError(
+            f"--attn-location-width {cfg.attn_location_width} is for --attn-location-filters, but there are none"
+        )
+    if cfg.attn_location_filters < 0 or cfg.attn_location_width < 1 or cfg.attn_location_width % 2 == 0:
+        raise ValueError(
+            f"--attn-location-filters {cfg.attn_location_filters} and --attn-location-width {cfg.attn_location_width}: "
+            f"a number of at least 0, and an odd one"
+        )
     for side in ("encoder", "decoder"):
         if getattr(cfg, f"{side}_residual") and getattr(cfg, f"{side}_layers") < 2:
             raise ValueError(f"--{side}-residual is between layers: it needs --{side}-layers of at least 2")

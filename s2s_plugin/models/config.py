@@ -133,6 +133,17 @@ class AttnRNNS2SConfig(FairseqDataclass):
             "eq. 11; Tu et al. 2016); goes well with --coverage-lambda of the criterion"
         },
     )
+    attn_location_filters: int = field(
+        default=0,
+        metadata={
+            "help": "convolutions over the attention weights of the step before, by which the attention knows where it "
+            "is (Chorowski et al. 2015; 10 there, for speech); 0: none"
+        },
+    )
+    attn_location_width: int = field(
+        default=31,
+        metadata={"help": "source positions that each of --attn-location-filters sees, an odd number (201 there)"},
+    )
     copy_attn: bool = field(
         default=False,
         metadata={

@@ -141,8 +141,9 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             return
         moved = {name: past[name].index_select(1, new_order) for name in ("hidden", "cell") if past[name] is not None}
         past = dict(past, **moved)
-        if past["coverage"] is not None:
-            past["coverage"] = past["coverage"].index_select(0, new_order)
+        for name in ("coverage", "attn"):
+            if past[name] is not None:
+                past[name] = past[name].index_select(0, new_order)
         if not same_rows(past["rows"], new_order):
             for name in ("keys", "values", "rows"):
                 if past[name] is not None:

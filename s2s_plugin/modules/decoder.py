@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ops.history import Past
 from ..ops.reference import Source
 from .bridge import Bridge
 from .dropout import Dropout
@@ -26,6 +27,7 @@ class DecoderState(NamedTuple):
         keys: (B, S, A), the memory projected once a sentence; None without attention.
         values: (B, S, M), what is read; None where that is the memory itself, or without attention.
         coverage: (B, S), sums of the attention weights so far; None where the attention does not know it.
+        attn: (B, S), the attention weights of the step before; likewise.
     """
 
     hidden: Tensor
@@ -33,6 +35,7 @@ class DecoderState(NamedTuple):
     keys: Tensor | None
     values: Tensor | None
     coverage: Tensor | None
+    attn: Tensor | None
 
 
 class DecoderOutput(NamedTuple):
@@ -105,10 +108,10 @@ class RNNDecoder(nn.Module):
         hidden, cell = self.bridge(encoder)
         attention = self.first_layer.attention
         if attention is None:
-            return DecoderState(hidden, cell, None, None, None)
+            return DecoderState(hidden, cell, None, None, None, None)
         source = attention(encoder.memory, encoder.padding_mask)
         values = None if source.memory is encoder.memory else source.memory
-        return DecoderState(hidden, cell, source.keys, values, attention.start_coverage(encoder.padding_mask))
+        return DecoderState(hidden, cell, source.keys, values, *attention.start(encoder.padding_mask))
 
     def forward(self, x: Tensor, encoder: EncoderState, state: DecoderState) -> DecoderOutput:
         """Runs T steps from `state`: all of a target while training, one at a time in a beam search.
@@ -122,7 +125,7 @@ class RNNDecoder(nn.Module):
         starts = list(zip(state.hidden, state.cell if self.has_cell else [None] * len(state.hidden), strict=True))
         values = encoder.memory if state.values is None else state.values
         source = None if state.keys is None else Source(values, state.keys, encoder.padding_mask)
-        first = self.first_layer(x, source, *starts[0], state.coverage)
+        first = self.first_layer(x, source, *starts[0], Past(state.coverage, state.attn))
         y, context, ends = first.output, first.context, [(first.hidden, first.cell)]
         for layer, start in zip(self.upper_layers, starts[1:], strict=True):
             below = self.dropout(y)
@@ -135,5 +138,5 @@ class RNNDecoder(nn.Module):
         gen_logit = None if self.pointer is None else self.pointer(*parts).transpose(0, 1)
         hiddens, cells = zip(*ends, strict=True)
         cell = torch.stack(cells) if self.has_cell else None
-        end = DecoderState(torch.stack(hiddens), cell, state.keys, state.values, first.coverage)
+        end = DecoderState(torch.stack(hiddens), cell, state.keys, state.values, *first.past)
         return DecoderOutput(features, first.attn, end, gen_logit)

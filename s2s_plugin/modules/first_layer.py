@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ops.history import Past
 from ..ops.parallel_attention import parallel_attention
 from ..ops.recurrence import recurrence
 from ..ops.reference import Cell, Read, Source
@@ -23,7 +24,7 @@ class FirstLayerOutput(NamedTuple):
         context: list of one (T, B, M), or an empty one without attention.
         attn: (B, T, S), 0 at padding; None without attention.
         hidden: (B, H), the state after the last step.   cell: (B, H) for an LSTM, else None.
-        coverage: (B, S), the coverage after the last step; None where the attention does not know it.
+        past: where was read, the last step included.
     """
 
     output: Tensor
@@ -31,7 +32,7 @@ class FirstLayerOutput(NamedTuple):
     attn: Tensor | None
     hidden: Tensor
     cell: Tensor | None
-    coverage: Tensor | None
+    past: Past
 
 
 class RecurrentAttentionLayer(nn.Module):
@@ -65,17 +66,22 @@ class RecurrentAttentionLayer(nn.Module):
         """Of the cells of a step and of the read, as the functions of `ops` take them."""
         attention = self.attention
         read = Read(
-            attention.query_weight, attention.v, self.context_proj.weight, self.context_gain, attention.w_coverage
+            attention.query_weight, attention.v, self.context_proj.weight, self.context_gain, *attention.past_weights
         )
         return [cell.weights() for cell in self.cells], read
 
-    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, coverage: Tensor | None):
-        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), coverage (B, S) or None.
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, past: Past):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), past of the first step.
 
         Returns a FirstLayerOutput.
         """
         x_preact = self.input_proj(x)
-        options = {"read_at": self.read_at, "heads": self.attention.heads, "coverage": coverage}
+        options = {
+            "read_at": self.read_at,
+            "heads": self.attention.heads,
+            "coverage": past.coverage,
+            "attn_prev": past.attn,
+        }
         if self.cache.keeps():
             weights = self.cache(lambda: prepare_weights(*self.weights(), self.read_at), *self.parameters())
             out = recurrence_steps(x_preact, hidden, cell, weights, self.kind.name, source, **options)
@@ -86,9 +92,8 @@ class RecurrentAttentionLayer(nn.Module):
                 hidden_keep=draw_hidden_keep(self, self.kind, len(cells), hidden),
                 attn_keep=self.attention.draw_keep(len(x), source),
             )  # fmt: skip
-        return FirstLayerOutput(
-            out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell, out.coverage
-        )
+        past = Past(out.coverage, None if past.attn is None else out.attn[-1])
+        return FirstLayerOutput(out.hidden, [out.context], out.attn.transpose(0, 1), out.last_hidden, out.cell, past)
 
 
 class ConditionalAttentionLayer(RecurrentAttentionLayer):
@@ -117,18 +122,20 @@ class ParallelAttentionLayer(nn.Module):
         self.attention = attention
         self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, coverage: Tensor | None):
-        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), coverage (B, S) or None.
+    def forward(self, x: Tensor, source: Source, hidden: Tensor, cell: Tensor | None, past: Past):
+        """Args: x (T, B, E), source of `attention`, hidden and cell (B, H), past of the first step.
 
         Returns a FirstLayerOutput.
         """
         y, last = run_rnn(self.rnn, x, hidden, cell)
         attention = self.attention
+        w_coverage, *location = attention.past_weights
         context, attn, coverage = parallel_attention(
             attention.query_proj(y), source.keys, source.memory, attention.v, source.padding_mask,
-            attention.heads, attention.draw_keep(len(x), source), attention.w_coverage, coverage,
+            attention.heads, attention.draw_keep(len(x), source), w_coverage, past.coverage, *location, past.attn,
         )  # fmt: skip
-        return FirstLayerOutput(y, [context], attn.transpose(0, 1), *last, coverage)
+        past = Past(coverage, None if past.attn is None else attn[-1])
+        return FirstLayerOutput(y, [context], attn.transpose(0, 1), *last, past)
 
 
 class PlainLayer(nn.Module):
@@ -143,10 +150,10 @@ class PlainLayer(nn.Module):
         super().__init__()
         self.rnn = build_rnn(kind, input_size, hidden_size)
 
-    def forward(self, x: Tensor, source: None, hidden: Tensor, cell: Tensor | None, coverage: None):
+    def forward(self, x: Tensor, source: None, hidden: Tensor, cell: Tensor | None, past: Past):
         """Args: x (T, B, E), hidden and cell (B, H). Returns a FirstLayerOutput."""
         y, last = run_rnn(self.rnn, x, hidden, cell)
-        return FirstLayerOutput(y, [], None, *last, None)
+        return FirstLayerOutput(y, [], None, *last, past)
 
 
 FIRST_LAYERS = {

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import devices
 from .activations import sigmoid_backward, tanh_backward
+from .history import History, Past
 from .products import linear
 from .reference import check_heads
 
@@ -28,36 +29,38 @@ def cast_for_reading(*tensors: Tensor | None) -> list[Tensor | None]:
 
 
 class AdditiveEnergy:
-    """energy = v . tanh(query + key + w_coverage coverage), and its gradients, with the constants moved out of the loop
-    over (b, s, a).
+    """energy = v . tanh(query + key + W features), and its gradients, with the constants moved out of the loop over
+    (b, s, a).
 
     Each of N heads has a share of the A columns. On CPUs tanh(x) is taken as 2 sigmoid(2x) - 1, since torch's sigmoid
     is the faster one. What is called activation here is the sigmoid there, and the energies of a head lack the same
     number each, which no softmax sees.
 
     Args:
-        v: (A,).   heads: N.   w_coverage: (A,) or None.
+        v: (A,).   heads: N.   weight: (A, K), of the features of `History`, or None.
     """
 
-    def __init__(self, v: Tensor, heads: int, w_coverage: Tensor | None):
+    def __init__(self, v: Tensor, heads: int, weight: Tensor | None):
         self.by_sigmoid, self.heads = devices.on_cpu(v), heads
         row = v * 2 if self.by_sigmoid else v
         # (N, A), each head's share of the row in a row of its own.
         self.rows = row.unsqueeze(0) if heads == 1 else torch.block_diag(*row.view(heads, -1))
         # sigmoid' = y (1 - y), and 2 for the factor before the sigmoid and 2 for that of its argument.
         self.slope = v * 4 if self.by_sigmoid else v
-        if w_coverage is not None:
-            self.coverage_row = w_coverage * 2 if self.by_sigmoid else w_coverage
-            self.coverage_slope = (w_coverage * self.slope).unsqueeze(0)
+        if weight is not None:
+            self.feature_rows = (weight * 2 if self.by_sigmoid else weight).t().contiguous()
+            self.feature_slope = weight.t() * self.slope
 
-    def activate(self, query: Tensor, keys: Tensor, coverage: Tensor | None, out: Tensor) -> Tensor:
-        """Args: query (B, 1, A), keys and out (B, S, A), coverage (B, S) or None. Returns `out`, the activations."""
+    def activate(self, query: Tensor, keys: Tensor, features: Tensor | None, out: Tensor) -> Tensor:
+        """Args: query (B, 1, A), keys and out (B, S, A), features (B, S, K) or None. Returns `out`, the activations."""
         if self.by_sigmoid:
             torch.add(query * 2, keys, alpha=2, out=out)
         else:
             torch.add(query, keys, out=out)
-        if coverage is not None:
-            out.addcmul_(coverage.unsqueeze(2), self.coverage_row)
+        if features is not None and features.size(2) == 1:
+            out.addcmul_(features, self.feature_rows)
+        elif features is not None:
+            out.view(-1, out.size(2)).addmm_(features.flatten(0, 1), self.feature_rows)
         return out.sigmoid_() if self.by_sigmoid else out.tanh_()
 
     def forward(self, activation: Tensor) -> Tensor:
@@ -81,9 +84,9 @@ class AdditiveEnergy:
         derivative(d_energy.transpose(1, 2).unsqueeze(-1), by_heads, grad_input=by_heads)
         return activation, d_v.flatten(1)
 
-    def d_coverage(self, d_preact: Tensor) -> Tensor:
-        """Args: d_preact (B, S, A) of `backward`, not scaled. Returns d_coverage (B, S)."""
-        return linear(d_preact.flatten(0, 1), self.coverage_slope).view(d_preact.shape[:2])
+    def d_features(self, d_preact: Tensor) -> Tensor:
+        """Args: d_preact (B, S, A) of `backward`, not scaled. Returns d_features (B, S, K)."""
+        return linear(d_preact.flatten(0, 1), self.feature_slope).view(*d_preact.shape[:2], self.feature_slope.size(0))
 
     def scale(self, d_preact: Tensor) -> Tensor:
         """Multiplies sums of what `backward` gave, (..., A), by the factors that it left out, in place."""
@@ -141,45 +144,48 @@ class AdditiveRead:
         memory: (B, S, M).   keys: (B, S, A).   v: (A,).
         padding_mask: (B, S) bool, True at padding.
         heads: N, which share A and M.
-        w_coverage: (A,), or None for a read that does not know the coverage; `coverage` is None then wherever it is
-            asked for here.
+        w_coverage: (A,), or None for a read that does not know the coverage.
+        filters: (K, W), and w_location: (A, K), or None for a read that does not know where it read last.
     """
 
     def __init__(
-        self, memory: Tensor, keys: Tensor, padding_mask: Tensor, v: Tensor, heads: int, w_coverage: Tensor | None
-    ):
+        self, memory: Tensor, keys: Tensor, padding_mask: Tensor, v: Tensor, heads: int,
+        w_coverage: Tensor | None, filters: Tensor | None, w_location: Tensor | None,
+    ):  # fmt: skip
         check_heads(heads, attn_dim=v.size(0), memory_size=memory.size(2))
         dtype = read_dtype(keys)
         self.keys, self.memory, self.padding_mask = keys.to(dtype), memory.to(dtype), padding_mask.unsqueeze(1)
         self.softmax_dtype, self.heads = torch.promote_types(dtype, torch.float32), heads
-        self.energy = AdditiveEnergy(v.to(dtype), heads, None if w_coverage is None else w_coverage.to(dtype))
+        self.history = History(*(None if x is None else x.to(dtype) for x in (w_coverage, filters, w_location)))
+        self.energy = AdditiveEnergy(v.to(dtype), heads, self.history.weight)
         batch, source, width = keys.shape
         rows = max(1, CPU_BLOCK // (source * width) if devices.on_cpu(keys) else batch)
         self.blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
         self.scratch = self.keys.new_empty(min(rows, batch), source, width)
 
-    def _activate(self, query: Tensor, coverage: Tensor | None, rows: slice) -> Tensor:
+    def _activate(self, query: Tensor, features: Tensor | None, rows: slice) -> Tensor:
         scratch = self.scratch[: rows.stop - rows.start]
-        covered = None if coverage is None else coverage[rows].to(scratch.dtype)
-        return self.energy.activate(query[rows].to(scratch.dtype).unsqueeze(1), self.keys[rows], covered, scratch)
+        known = None if features is None else features[rows]
+        return self.energy.activate(query[rows].to(scratch.dtype).unsqueeze(1), self.keys[rows], known, scratch)
 
-    def energies(self, query: Tensor, coverage: Tensor | None) -> Tensor:
-        """Args: query (B, A), coverage (B, S) or None. Returns energies (B, N, S), padding included."""
+    def energies(self, query: Tensor, past: Past) -> Tensor:
+        """Args: query (B, A), past of the step. Returns energies (B, N, S), padding included."""
         energy = self.keys.new_empty(self.keys.size(0), self.heads, self.keys.size(1))
+        features = self.history.features(past) if self.history else None
         for rows in self.blocks:
-            energy[rows] = self.energy.forward(self._activate(query, coverage, rows))
+            energy[rows] = self.energy.forward(self._activate(query, features, rows))
         return energy
 
-    def forward(self, query: Tensor, keep: Tensor | None, coverage: Tensor | None):
+    def forward(self, query: Tensor, keep: Tensor | None, past: Past):
         """Reads.
 
         Args:
-            query: (B, A).   keep: (B, N, S) or None.   coverage: (B, S) or None.
+            query: (B, A).   keep: (B, N, S) or None.   past: where was read before.
 
         Returns:
             context (B, M) and attn (B, N, S), float32 or better.
         """
-        attn = masked_softmax(self.energies(query, coverage), self.padding_mask)
+        attn = masked_softmax(self.energies(query, past), self.padding_mask)
         weights = attn if keep is None else attn * keep
         return weighted_sum(weights.unsqueeze(2), self.memory).squeeze(1), attn
 
@@ -189,52 +195,56 @@ class AdditiveRead:
         self.d_keys = torch.zeros_like(self.keys, dtype=self.softmax_dtype)
         self.ones = self.keys.new_ones(batch, 1, source)
         self.d_v = self.keys.new_zeros(batch, width, dtype=self.softmax_dtype)
-        self.d_w_coverage = self.keys.new_zeros(batch, width, dtype=self.softmax_dtype)
+        if self.history:
+            count = self.history.weight.size(1)
+            self.d_weight = self.keys.new_zeros(batch, count, width, dtype=self.softmax_dtype)
+            self.history.start_backward(self.softmax_dtype)
 
-    def energies_backward(self, query: Tensor, d_energy: Tensor, coverage: Tensor | None):
+    def energies_backward(self, query: Tensor, d_energy: Tensor, past: Past):
         """Backward of `energies`.
 
         Args:
-            query: (B, A).   d_energy: (B, N, S), of `softmax_backward`.   coverage: (B, S) or None.
+            query: (B, A).   d_energy: (B, N, S), of `softmax_backward`.   past: as there.
 
         Returns:
-            d_query (B, A), and d_coverage (B, S) or None.
+            d_query (B, A), and the gradients of the past.
         """
         d_energy = d_energy.to(self.keys.dtype)
-        # Sums over s, by a product, which is faster: d_query of ones, and what d_w_coverage is the sum of.
-        sums = self.ones if coverage is None else torch.stack([self.ones[:, 0], coverage.to(self.ones.dtype)], dim=1)
+        # Sums over s, by a product, which is faster: d_query of ones, and what the features' weight has a gradient of.
+        features, sums, d_features = None, self.ones, None
+        if self.history:
+            features = self.history.features(past)
+            sums, d_features = torch.cat([sums, features.transpose(1, 2)], dim=1), torch.empty_like(features)
         d_rows = self.keys.new_empty(sums.size(0), sums.size(1), self.keys.size(2))
-        d_coverage = None if coverage is None else torch.empty_like(coverage)
         for rows in self.blocks:
-            d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, coverage, rows))
+            d_preact, d_v = self.energy.backward(d_energy[rows], self._activate(query, features, rows))
             self.d_v[rows] += d_v
             self.d_keys[rows] += d_preact
             torch.bmm(sums[rows], d_preact, out=d_rows[rows])
-            if coverage is not None:
-                d_coverage[rows] = self.energy.d_coverage(d_preact)
-        if coverage is not None:
-            self.d_w_coverage += d_rows[:, 1]
-        return self.energy.scale(d_rows[:, 0]), d_coverage
+            if features is not None:
+                d_features[rows] = self.energy.d_features(d_preact)
+        d_query = self.energy.scale(d_rows[:, 0])
+        if features is None:
+            return d_query, Past(None, None)
+        self.d_weight += d_rows[:, 1:]
+        return d_query, self.history.backward(d_features, past)
 
-    def backward(
-        self, query: Tensor, attn: Tensor, keep: Tensor | None, coverage: Tensor | None,
-        d_context: Tensor, d_attn: Tensor,
-    ):  # fmt: skip
+    def backward(self, query: Tensor, attn: Tensor, keep: Tensor | None, past: Past, d_context: Tensor, d_attn: Tensor):
         """Backward of one step.
 
         Args:
             query: (B, A).   attn: (B, N, S), what `forward` gave for it.   keep: (B, N, S) or None, as there.
-            coverage: (B, S) or None, as there.
+            past: as there.
             d_context: (B, M).   d_attn: (B, S), gradient that reaches the mean of the heads' weights from outside.
 
         Returns:
-            d_query (B, A), and d_coverage (B, S) or None.
+            d_query (B, A), and the gradients of the past.
         """
         d_weights = d_weights_of(d_context.unsqueeze(1), self.memory, self.heads).squeeze(2)
         if keep is not None:
             d_weights = d_weights * keep
         d_attn = d_weights + (d_attn / self.heads).unsqueeze(1)
-        return self.energies_backward(query, softmax_backward(d_attn, attn, self.padding_mask), coverage)
+        return self.energies_backward(query, softmax_backward(d_attn, attn, self.padding_mask), past)
 
     def finish(self, weights: Tensor, d_context: Tensor):
         """Gradients of the whole sequence.
@@ -243,14 +253,11 @@ class AdditiveRead:
             weights: (B, N, T, S), the attention weights times their `keep`.   d_context: (B, T, M).
 
         Returns:
-            d_keys (B, S, A), d_memory (B, S, M), d_v (A,), d_w_coverage (A,), 0 without coverage.
+            d_keys (B, S, A), d_memory (B, S, M), d_v (A,), d_w_coverage (A,), d_filters (K, W), d_w_location (A, K),
+            the last three None where the read does not have them.
         """
         d_memory = weighted_sum(weights.transpose(2, 3), d_context.to(self.memory.dtype))
-        d_w_coverage = self.energy.scale(self.d_w_coverage.sum(dim=0))
-        return self.energy.scale(self.d_keys), d_memory, self.energy.scale_v(self.d_v), d_w_coverage
-
-
-def coverage_before(coverage: Tensor, attns: Tensor) -> Tensor:
-    """The coverage (T, B, S) at each step. Args: coverage (B, S) before the first, attns (T, B, N, S)."""
-    earlier = attns[:-1].mean(dim=2).cumsum(dim=0)
-    return torch.cat([coverage.unsqueeze(0), coverage + earlier]).to(coverage.dtype)
+        d_history = None, None, None
+        if self.history:
+            d_history = self.history.finish(self.energy.scale(self.d_weight.sum(dim=0)))
+        return self.energy.scale(self.d_keys), d_memory, self.energy.scale_v(self.d_v), *d_history

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cells as cell_functions
-from .additive_attention import AdditiveRead, cast_for_reading, coverage_before
+from .additive_attention import AdditiveRead, cast_for_reading
 from .devices import cast
+from .history import Past, pasts
 from .products import linear, matmul, pack
 from .reference import Cell, Read, RecurrenceOutput, Source, check_recurrence
 from .steps import Kept, Shape, build_norm, cast_source, prepare_weights, run_forward
@@ -63,17 +64,17 @@ class _ReadBackward:
 
     Args:
         read: its weights.   source: what was read.   kept: what the forward loop left.   shape: of the recurrence.
-        coverage: (B, S), that before the first step, or None.
+        past: where was read before the first step.
         d_product: (T, B, G*H), the buffer in which the gradient of W_c context is, for all steps.
     """
 
     def __init__(
-        self, read: Read, source: Source, coverage: Tensor | None, kept: Kept, shape: Shape, size: int,
+        self, read: Read, source: Source, past: Past, kept: Kept, shape: Shape, size: int,
         d_product: Tensor,
     ):  # fmt: skip
         self.weights, self.kept = read, kept
-        self.read = AdditiveRead(*source, read.v, shape.heads, read.w_coverage)
-        self.coverages = None if coverage is None else coverage_before(coverage, kept.attns)
+        self.read = AdditiveRead(*source, read.v, shape.heads, read.w_coverage, read.filters, read.w_location)
+        self.pasts = pasts(past, kept.attns)
         self.read.start_backward()
         self.w_query_t, self.w_context_t = pack(read.w_query.t()), pack(read.w_context.t())
         self.d_queries, self.d_contexts = torch.empty_like(kept.queries), torch.empty_like(kept.contexts)
@@ -86,31 +87,33 @@ class _ReadBackward:
     def backward(self, t: int, d_x: Tensor, norms: list, keep, d_context: Tensor, d_attn: Tensor):
         """Backward of step t.
 
-        Args: d_x (B, G*H), of the cell's input; d_attn (B, S). Returns W_q^T d_query (B, H), d_coverage (B, S) or None.
+        Args: d_x (B, G*H), of the cell's input; d_attn (B, S). Returns W_q^T d_query (B, H), and gradients of the past.
         """
         if self.norm is not None:
             self.d_product[t] = self.norm.backward(d_x, *_pop_pair(norms))
         self.d_contexts[t] = linear(self.d_product[t], self.w_context_t, add=d_context)
-        coverage = None if self.coverages is None else self.coverages[t]
-        self.d_queries[t], d_coverage = self.read.backward(
-            self.kept.queries[t], self.kept.attns[t], keep, coverage, self.d_contexts[t], d_attn
+        self.d_queries[t], d_past = self.read.backward(
+            self.kept.queries[t], self.kept.attns[t], keep, self.pasts[t], self.d_contexts[t], d_attn
         )
-        return linear(self.d_queries[t], self.w_query_t), d_coverage
+        return linear(self.d_queries[t], self.w_query_t), d_past
 
     def finish(self, states: Tensor, keep: Tensor | None) -> tuple[list, Read]:
         """Gradients of memory, keys and of the weights. Args: states (T*B, H), which W_q was multiplied with."""
         weights = self.kept.attns if keep is None else self.kept.attns * keep
-        d_keys, d_memory, d_v, d_w_coverage = self.read.finish(
+        d_keys, d_memory, d_v, *d_history = self.read.finish(
             weights.permute(1, 2, 0, 3), self.d_contexts.transpose(0, 1)
         )
         d_gain = None if self.norm is None else self.norm.finish()[0].to(self.weights.gain_context.dtype)
-        w_coverage = self.weights.w_coverage
+        history = self.weights.w_coverage, self.weights.filters, self.weights.w_location
+        d_history = [None if x is None else d_x.to(x.dtype) for d_x, x in zip(d_history, history, strict=True)]
         d_read = Read(
             w_query=matmul(self.d_queries.flatten(0, 1).t(), states),
             v=d_v.to(self.weights.v.dtype),
             w_context=matmul(self.d_product.flatten(0, 1).t(), self.kept.contexts.flatten(0, 1)),
             gain_context=d_gain,
-            w_coverage=None if w_coverage is None else d_w_coverage.to(w_coverage.dtype),
+            w_coverage=d_history[0],
+            filters=d_history[1],
+            w_location=d_history[2],
         )
         return [d_memory, d_keys], d_read
 
@@ -125,24 +128,27 @@ def _pop_pair(stack: list) -> list:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, x_preact, hidden, cell, memory, keys, padding_mask, coverage, hidden_keep, attn_keep, shape, *flat
-    ):
+        ctx, x_preact, hidden, cell, memory, keys, padding_mask, coverage, attn_prev, hidden_keep, attn_keep, shape,
+        *flat
+    ):  # fmt: skip
         cells, read = _unflatten(flat, shape)
         source = Source(memory, keys, padding_mask) if shape.reads else None
         weights = prepare_weights(cells, read, shape.read_at)
         out, kept = run_forward(
-            x_preact, hidden, cell, source, coverage, weights, shape, hidden_keep, attn_keep, keep=True
+            x_preact, hidden, cell, source, Past(coverage, attn_prev), weights, shape, hidden_keep, attn_keep, keep=True
         )
         ctx.shape, ctx.counts = shape, (len(kept.gates), len(kept.cells))
         ctx.dtypes = hidden.dtype, None if cell is None else cell.dtype
-        ctx.save_for_backward(memory, keys, padding_mask, coverage, hidden_keep, attn_keep, *flat, *kept.tensors)
+        ctx.save_for_backward(
+            memory, keys, padding_mask, coverage, attn_prev, hidden_keep, attn_keep, *flat, *kept.tensors
+        )
         return tuple(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_hiddens, d_contexts, d_attns, d_hidden, d_cell, d_coverage):
         shape = ctx.shape
-        memory, keys, padding_mask, coverage, hidden_keep, attn_keep, *rest = ctx.saved_tensors
+        memory, keys, padding_mask, coverage, attn_prev, hidden_keep, attn_keep, *rest = ctx.saved_tensors
         count = len(Cell._fields) * shape.links + (len(Read._fields) if shape.reads else 0)
         cells, read = _unflatten(rest[:count], shape)
         kept = Kept.of(rest[count:], *ctx.counts)
@@ -151,8 +157,10 @@ class _Recurrence(torch.autograd.Function):
         reading = None
         if shape.reads:
             size, source = kept.hiddens.size(2), Source(memory, keys, padding_mask)
-            reading = _ReadBackward(read, source, coverage, kept, shape, size, links[shape.read_at].d_x)
+            past = Past(coverage, attn_prev)
+            reading = _ReadBackward(read, source, past, kept, shape, size, links[shape.read_at].d_x)
         step_cell = cell_functions.BACKWARD[shape.cell_type]
+        d_past = Past(d_coverage, None)
         cell_states = kept.cells or [None] * (len(kept.gates) + 1)
         for index in reversed(range(len(kept.gates))):
             t, k = divmod(index, shape.links)
@@ -166,9 +174,10 @@ class _Recurrence(torch.autograd.Function):
             d_asking = None
             if shape.reads_at(k):
                 keep = None if attn_keep is None else attn_keep[t]
-                d_attn = d_attns[t] if d_coverage is None else d_attns[t] + d_coverage
-                d_asking, d_covered = reading.backward(t, grad.d_x_preact, kept.norms, keep, d_contexts[t], d_attn)
-                d_coverage = None if d_coverage is None else d_coverage + d_covered
+                # A step's weights are part of all later coverages, and what the next step knows.
+                d_attn = sum((d_of_past for d_of_past in d_past if d_of_past is not None), start=d_attns[t])
+                d_asking, d_before = reading.backward(t, grad.d_x_preact, kept.norms, keep, d_contexts[t], d_attn)
+                d_past = d_past.before(d_before)
             if link.norm_hidden is not None:
                 link.d_h[t] = link.norm_hidden.backward(grad.d_h_preact, *_pop_pair(kept.norms))
             elif link.d_h is not link.d_x:
@@ -190,7 +199,7 @@ class _Recurrence(torch.autograd.Function):
         hidden_dtype, cell_dtype = ctx.dtypes
         d_cell = None if d_cell is None else d_cell.to(cell_dtype)
         d_start = links[0].d_x, d_hidden.to(hidden_dtype), d_cell
-        return *d_start, *d_source, None, d_coverage, None, None, None, *grads, *d_read
+        return *d_start, *d_source, None, *d_past, None, None, None, *grads, *d_read
 
 
 def _unflatten(flat, shape: Shape) -> tuple[list[Cell], Read | None]:
@@ -212,6 +221,7 @@ def recurrence(
     read_at: int = 0,
     heads: int = 1,
     coverage: Tensor | None = None,
+    attn_prev: Tensor | None = None,
     hidden_keep: Tensor | None = None,
     attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
@@ -221,14 +231,14 @@ def recurrence(
     attention weights included. It can be differentiated once. Under torch's autocast the matrix products run in its
     dtype, off the CPU also the energies; the state, norms, the softmax and what is summed over time stay in float32.
     """
-    check_recurrence(cell_type, cells, read, read_at, coverage)
+    check_recurrence(cell_type, cells, read, read_at, coverage, attn_prev)
     shape = Shape(cell_type, len(cells), read is not None, read_at, heads)
     x_preact, source = cast(x_preact), cast_source(source)
     # The matrices and what is added to their products; gains and the cell state's norm stay in float32.
     cells = [Cell(cast(w.w_hidden), cast(w.b_hidden), w.b_input, w.gain_hidden, w.gain_cell, w.b_cell) for w in cells]
     if read is not None:
-        v, w_coverage = cast_for_reading(read.v, read.w_coverage)
-        read = Read(cast(read.w_query), v, cast(read.w_context), read.gain_context, w_coverage)
+        v, *history = cast_for_reading(read.v, read.w_coverage, read.filters, read.w_location)
+        read = Read(cast(read.w_query), v, cast(read.w_context), read.gain_context, *history)
     if hidden_keep is not None:
         hidden_keep = hidden_keep.to(x_preact.dtype)
     flat = [tensor for weights in cells for tensor in weights] + list(read or ())
@@ -236,9 +246,20 @@ def recurrence(
         if not torch.is_grad_enabled():
             weights = prepare_weights(cells, read, read_at)
             return run_forward(
-                x_preact, hidden, cell, source, coverage, weights, shape, hidden_keep, attn_keep, keep=False
+                x_preact,
+                hidden,
+                cell,
+                source,
+                Past(coverage, attn_prev),
+                weights,
+                shape,
+                hidden_keep,
+                attn_keep,
+                keep=False,
             )[0]
         read_from = source or (None,) * 3
         return RecurrenceOutput(
-            *_Recurrence.apply(x_preact, hidden, cell, *read_from, coverage, hidden_keep, attn_keep, shape, *flat)
+            *_Recurrence.apply(
+                x_preact, hidden, cell, *read_from, coverage, attn_prev, hidden_keep, attn_keep, shape, *flat
+            )
         )

@@ -39,6 +39,8 @@ class Read(NamedTuple):
         w_context: (G*H, M), how the context enters the cell.
         gain_context: (G*H,), or None: W_c context is normalised gate by gate and scaled by it.
         w_coverage: (A,), how the coverage enters the energies, or None for a read that does not know it.
+        filters: (K, W), convolutions over the weights of the step before, W odd.   w_location: (A, K), how what they
+            give enters the energies. Both None for a read that does not know where it read last.
     """
 
     w_query: Tensor
@@ -46,6 +48,8 @@ class Read(NamedTuple):
     w_context: Tensor
     gain_context: Tensor | None = None
     w_coverage: Tensor | None = None
+    filters: Tensor | None = None
+    w_location: Tensor | None = None
 
 
 class Source(NamedTuple):
@@ -96,10 +100,11 @@ def check_heads(heads: int, **widths: int) -> None:
 
 
 def check_recurrence(
-    cell_type: str, cells: list[Cell], read: Read | None, read_at: int, coverage: Tensor | None
-) -> None:
+    cell_type: str, cells: list[Cell], read: Read | None, read_at: int,
+    coverage: Tensor | None, attn_prev: Tensor | None,
+) -> None:  # fmt: skip
     """Raises ValueError for an unknown cell, a read before no cell, a norm that the cell has no place for, or one of
-    `coverage` and its weights without the other."""
+    `coverage` and `attn_prev` without its weights or they without it."""
     check_cell(cell_type)
     if read is not None and not 0 <= read_at < len(cells):
         raise ValueError(f"read_at is {read_at}, but a step has {len(cells)} cells")
@@ -107,6 +112,8 @@ def check_recurrence(
         raise ValueError(f"gain_cell is for lstm: a {cell_type} has no cell state")
     if (coverage is None) != (read is None or read.w_coverage is None):
         raise ValueError("coverage and w_coverage go together: one of them is None")
+    if (attn_prev is None) != (read is None or read.filters is None):
+        raise ValueError("attn_prev and filters go together: one of them is None")
 
 
 def layer_norm(x: Tensor, gain: Tensor | None, bias: Tensor | None, size: int) -> Tensor:
@@ -155,13 +162,15 @@ def cell_step(
 def additive_attention(
     query: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
     heads: int = 1, keep: Tensor | None = None, w_coverage: Tensor | None = None, coverage: Tensor | None = None,
+    filters: Tensor | None = None, w_location: Tensor | None = None, attn_prev: Tensor | None = None,
 ):  # fmt: skip
     """Additive attention of one query a sentence (Bahdanau, Cho and Bengio 2015, eq. 5 and 6), with N heads.
 
-    energy[s] = v . tanh(query + keys[s] + w_coverage coverage[s]);  attn = softmax over the real positions;
-    context = sum_s attn[s] memory[s].
+    energy[s] = v . tanh(query + keys[s] + w_coverage coverage[s] + W_location (filters * attn_prev)[s]);
+    attn = softmax over the real positions;  context = sum_s attn[s] memory[s].
 
-    The coverage is how much of each position was read before (See, Liu and Manning 2017, eq. 10 and 11).
+    The coverage is how much of each position was read before (See, Liu and Manning 2017, eq. 10 and 11). The filters
+    see the weights of the step before around each position, 0 outside of the sentence (Chorowski et al. 2015, eq. 8).
     Each head has A / N columns of query, keys and v, its own softmax, and M / N columns of memory and context (Chen et
     al. 2018, sec. 3, after Vaswani et al. 2017). The softmax is taken in float32 or better.
 
@@ -174,6 +183,8 @@ def additive_attention(
         heads: N.
         keep: (B, N, S), factors of the weights in the sum that makes the context (dropout), or None for 1.
         w_coverage: (A,).   coverage: (B, S), sums of earlier weights. None for a read that does not know it.
+        filters: (K, W), W odd.   w_location: (A, K).   attn_prev: (B, S), the weights of the step before, 0 at padding.
+            None for a read that does not know them.
 
     Returns:
         `context` (B, M), and `attn` (B, S), the mean of the heads without `keep`.
@@ -182,6 +193,9 @@ def additive_attention(
     preact = query.unsqueeze(1) + keys
     if w_coverage is not None:
         preact = preact + coverage.unsqueeze(2) * w_coverage
+    if filters is not None:
+        around = F.conv1d(attn_prev.unsqueeze(1).to(filters.dtype), filters.unsqueeze(1), padding=filters.size(1) // 2)
+        preact = preact + F.linear(around.transpose(1, 2), w_location)
     activation = torch.tanh(preact).unflatten(2, (heads, v.size(0) // heads))
     energy = torch.einsum("bsna,na->bns", activation, v.view(heads, -1))
     energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
@@ -192,22 +206,24 @@ def additive_attention(
     return context, attn.mean(dim=1)
 
 
-def zero_coverage(padding_mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The coverage before the first step, (B, S). Args: padding_mask (B, S)."""
+def nothing_read(padding_mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The coverage, or the weights, before the first step: 0, (B, S). Args: padding_mask (B, S)."""
     return torch.zeros(padding_mask.shape, dtype=dtype, device=padding_mask.device)
 
 
 def parallel_attention(
     queries: Tensor, keys: Tensor, memory: Tensor, v: Tensor, padding_mask: Tensor,
     heads: int = 1, keep: Tensor | None = None, w_coverage: Tensor | None = None, coverage: Tensor | None = None,
+    filters: Tensor | None = None, w_location: Tensor | None = None, attn_prev: Tensor | None = None,
 ):  # fmt: skip
     """`additive_attention` of T queries that are all known.
 
     Args:
         queries: (T, B, A).
-        keys, memory, v, padding_mask, heads, w_coverage: as in `additive_attention`.
+        keys, memory, v, padding_mask, heads, w_coverage, filters, w_location: as in `additive_attention`.
         keep: (T, B, N, S) or None.
         coverage: (B, S), that before the first step; not without `w_coverage`.
+        attn_prev: (B, S), the weights before the first step; not without `filters`.
 
     Returns:
         `context` (T, B, M), `attn` (T, B, S), and the `coverage` (B, S) after the last step, None without `w_coverage`.
@@ -215,8 +231,10 @@ def parallel_attention(
     keeps = [None] * len(queries) if keep is None else keep
     contexts, attns = [], []
     for query, kept in zip(queries, keeps, strict=True):
-        context, attn = additive_attention(query, keys, memory, v, padding_mask, heads, kept, w_coverage, coverage)
-        coverage = None if coverage is None else coverage + attn
+        context, attn = additive_attention(
+            query, keys, memory, v, padding_mask, heads, kept, w_coverage, coverage, filters, w_location, attn_prev
+        )
+        coverage, attn_prev = (None if coverage is None else coverage + attn), attn
         contexts.append(context)
         attns.append(attn)
     return torch.stack(contexts), torch.stack(attns), coverage
@@ -234,6 +252,7 @@ def recurrence(
     read_at: int = 0,
     heads: int = 1,
     coverage: Tensor | None = None,
+    attn_prev: Tensor | None = None,
     hidden_keep: Tensor | None = None,
     attn_keep: Tensor | None = None,
 ) -> RecurrenceOutput:
@@ -260,6 +279,7 @@ def recurrence(
         read_at: the cell that reads.   heads: N, of the read.
         coverage: (B, S), what was read before the first step; only and always with `w_coverage` of the read. Every
             step adds its `attn` to it.
+        attn_prev: (B, S), the weights of the step before the first; only and always with `filters` of the read.
         hidden_keep: (K, B, H), factors of the state before each cell's matrices and its query, the same at every step
             (Gal and Ghahramani 2016), or None for 1. What a GRU carries over is not touched.
         attn_keep: (T, B, N, S), `keep` of `additive_attention`, or None.
@@ -270,9 +290,10 @@ def recurrence(
 
     Raises:
         ValueError: unknown `cell_type`, no cell at `read_at`, `gain_cell` for another cell than an LSTM, widths that
-            the heads cannot share, one of `w_coverage` and `coverage` without the other.
+            the heads cannot share, one of `w_coverage` and `coverage`, or of `filters` and `attn_prev`, without the
+            other.
     """
-    check_recurrence(cell_type, cells, read, read_at, coverage)
+    check_recurrence(cell_type, cells, read, read_at, coverage, attn_prev)
     hiddens, contexts, attns = [], [], []
     for t, x_t in enumerate(x_preact):
         for k, weights in enumerate(cells):
@@ -282,9 +303,10 @@ def recurrence(
                 query, keep = F.linear(asking, read.w_query), None if attn_keep is None else attn_keep[t]
                 keys, memory, padding_mask = source.keys, source.memory, source.padding_mask
                 context, attn = additive_attention(
-                    query, keys, memory, read.v, padding_mask, heads, keep, read.w_coverage, coverage
-                )
-                coverage = None if coverage is None else coverage + attn
+                    query, keys, memory, read.v, padding_mask, heads, keep, read.w_coverage, coverage, read.filters,
+                    read.w_location, attn_prev,
+                )  # fmt: skip
+                coverage, attn_prev = (None if coverage is None else coverage + attn), attn
                 x = x + layer_norm(F.linear(context, read.w_context), read.gain_context, None, hidden.size(1))
                 contexts.append(context)
                 attns.append(attn)

@@ -12,6 +12,7 @@ from torch import Tensor
 from . import cells as cell_functions
 from .additive_attention import AdditiveRead, cast_for_reading
 from .devices import cast
+from .history import Past
 from .layer_norm import LayerNorm
 from .products import linear, pack
 from .reference import Cell, Read, RecurrenceOutput, Source
@@ -64,14 +65,14 @@ class StepWeights(NamedTuple):
     Attributes:
         cells: of the step, in their order.
         context: (G*H, M), in the layout of `products.pack`.   v: (A,).   norm_context: or None. None without a read.
-        coverage: (A,), w_coverage, or None.
+        history: w_coverage (A,), filters (K, W), w_location (A, K), or None for each.
     """
 
     cells: list[CellStep]
     context: Tensor | None
     v: Tensor | None
     norm_context: LayerNorm | None
-    coverage: Tensor | None
+    history: tuple[Tensor | None, ...]
 
 
 def build_norm(gain: Tensor | None, bias: Tensor | None, size: int) -> LayerNorm | None:
@@ -104,10 +105,10 @@ def prepare_weights(cells: list[Cell], read: Read | None = None, read_at: int = 
     """
     steps = [_prepare_cell(weights, read if k == read_at else None) for k, weights in enumerate(cells)]
     if read is None:
-        return StepWeights(steps, None, None, None, None)
-    v, w_coverage = cast_for_reading(read.v, read.w_coverage)
+        return StepWeights(steps, None, None, None, ())
+    v, *history = cast_for_reading(read.v, read.w_coverage, read.filters, read.w_location)
     size = cells[0].w_hidden.size(1)
-    return StepWeights(steps, pack(cast(read.w_context)), v, build_norm(read.gain_context, None, size), w_coverage)
+    return StepWeights(steps, pack(cast(read.w_context)), v, build_norm(read.gain_context, None, size), tuple(history))
 
 
 class Kept(NamedTuple):
@@ -141,7 +142,7 @@ class Kept(NamedTuple):
 
 
 def run_forward(
-    x_preact, hidden, cell, source, coverage, weights: StepWeights, shape: Shape, hidden_keep, attn_keep, keep: bool
+    x_preact, hidden, cell, source, past: Past, weights: StepWeights, shape: Shape, hidden_keep, attn_keep, keep: bool
 ):
     """The forward loop. Returns a RecurrenceOutput, and `Kept`, without what only the backward pass needs if not
     `keep`."""
@@ -151,13 +152,13 @@ def run_forward(
     state_dtype = torch.promote_types(dtype, torch.float32)
     hidden = hidden.to(state_dtype)
     cell = None if cell is None else cell.to(state_dtype)
-    coverage = None if coverage is None else coverage.to(state_dtype)
+    past = Past(*(None if x is None else x.to(state_dtype) for x in past))
     kept = Kept(
         x_preact.new_empty(steps * shape.links + 1, batch, hidden.size(1)),
         *_read_buffers(x_preact, source, weights, shape, state_dtype, keep),
         [], [] if cell is None else [cell], [],
     )  # fmt: skip
-    read = AdditiveRead(*source, weights.v, shape.heads, weights.coverage) if shape.reads else None
+    read = AdditiveRead(*source, weights.v, shape.heads, *weights.history) if shape.reads else None
     step_cell = cell_functions.FORWARD[shape.cell_type]
     constant = [None if step.b_input is None else step.b_input.expand_as(x_preact[0]) for step in weights.cells]
     kept.hiddens[0] = hidden
@@ -168,8 +169,8 @@ def run_forward(
         x, h_preact = x_preact[t] if k == 0 else constant[k], linear(asking, step.state, step.b_state)
         if shape.reads_at(k):
             query, h_preact = h_preact[:, : weights.v.size(0)], h_preact[:, weights.v.size(0) :]
-            kept.contexts[t], kept.attns[t] = read.forward(query, None if attn_keep is None else attn_keep[t], coverage)
-            coverage = None if coverage is None else coverage + kept.attns[t].mean(dim=1)
+            kept.contexts[t], kept.attns[t] = read.forward(query, None if attn_keep is None else attn_keep[t], past)
+            past = past.after(kept.attns[t].mean(dim=1))
             if keep:
                 kept.queries[t] = query
         if step.norm_hidden is not None:
@@ -193,7 +194,9 @@ def run_forward(
             kept.gates.append(gates)
             kept.cells.extend(() if cell is None else [cell])
     attn = None if read is None else kept.attns.squeeze(2) if shape.heads == 1 else kept.attns.mean(dim=2)
-    return RecurrenceOutput(kept.hiddens[shape.links :: shape.links], kept.contexts, attn, hidden, cell, coverage), kept
+    return RecurrenceOutput(
+        kept.hiddens[shape.links :: shape.links], kept.contexts, attn, hidden, cell, past.coverage
+    ), kept
 
 
 def _read_buffers(x_preact, source, weights: StepWeights, shape: Shape, state_dtype, keep: bool):
@@ -224,6 +227,7 @@ def recurrence_steps(
     read_at: int = 0,
     heads: int = 1,
     coverage: Tensor | None = None,
+    attn_prev: Tensor | None = None,
 ) -> RecurrenceOutput:
     """`reference.recurrence` without gradients and dropout, on weights that `prepare_weights` has laid out once.
 
@@ -233,4 +237,5 @@ def recurrence_steps(
     x_preact, shape = cast(x_preact), Shape(cell_type, len(weights.cells), source is not None, read_at, heads)
     source = cast_source(source)
     with torch.no_grad(), torch.autocast(x_preact.device.type, enabled=False):
-        return run_forward(x_preact, hidden, cell, source, coverage, weights, shape, None, None, keep=False)[0]
+        past = Past(coverage, attn_prev)
+        return run_forward(x_preact, hidden, cell, source, past, weights, shape, None, None, keep=False)[0]

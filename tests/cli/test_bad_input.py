@@ -53,6 +53,15 @@ BAD_OPTIONS = {
     "coverage without attention": (
         ["--decoder-attention", "0", "--coverage-attn"], ["--coverage-attn", "--decoder-attention 0"]
     ),
+    "filters without attention": (
+        ["--decoder-attention", "0", "--attn-location-filters", "3"], ["--attn-location-filters", "--decoder-attention"]
+    ),
+    "filters without a middle": (
+        ["--attn-location-filters", "3", "--attn-location-width", "4"], ["--attn-location-width 4", "odd"]
+    ),
+    "a width of no filters": (
+        ["--attn-location-width", "5"], ["--attn-location-width 5", "--attn-location-filters"]
+    ),
     "a form of guidance": (["--alignment-loss", "hinge"], ["--alignment-loss", "hinge", "cross_entropy"]),
     "guidance without links": (["--alignment-lambda", "1"], ["--alignment-lambda 1", "--load-alignments"]),
     "pieces": (["--alignment-words", "wordpiece"], ["--alignment-words", "wordpiece", "sentencepiece"]),

@@ -20,6 +20,7 @@ COMMANDS = {
         "--attn-energy normed --decoder-context first --decoder-readout linear"
     ),
     "coverage and copying": "--coverage-attn --copy-attn --attn-heads 2",
+    "location": "--attn-location-filters 4 --attn-location-width 5 --attn-heads 2 --coverage-attn",
     "bfloat16": "--attn-mode conditional --decoder-layer-norm --attn-heads 2 --compute-dtype bfloat16",
 }
 

@@ -51,6 +51,14 @@ VARIANTS = {
         "decoder_layers": 2,
     },
     "coverage, conditional": {"attn_mode": "conditional", "coverage_attn": True},
+    "location": {"attn_location_filters": 2, "attn_location_width": 3},
+    "location, coverage, parallel heads": {
+        "attn_mode": "parallel",
+        "attn_heads": 3,
+        "attn_dim": 9,
+        "attn_location_filters": 2,
+        "coverage_attn": True,
+    },
     "no attention": {"decoder_attention": "0", "attn_dim": None, "decoder_layers": 2},
     **{name: {**preset(name), "dropout": 0.0} for name in PRESETS},
 }

@@ -11,6 +11,7 @@ from s2s_plugin.modules.encoder import EncoderState
 from s2s_plugin.modules.first_layer import FIRST_LAYERS, check_first_layer
 from s2s_plugin.modules.readout import READOUTS, Readout
 from s2s_plugin.modules.rnn import build_rnn
+from s2s_plugin.ops.history import Past
 from s2s_plugin.ops.reference import GATES
 
 MEMORY, EMBED, HIDDEN = 6, 4, 5
@@ -50,6 +51,7 @@ VARIANTS = {
     "deep transition": {"kind": {"transitions": 3}},
     "heads": {"attn": {"heads": 3}},
     "normed energies": {"attn": {"energy": "normed", "heads": 2}},
+    "coverage and location": {"attn": {"coverage": True, "location_filters": 2, "location_width": 3}},
     "residual": {"residual": True, "num_layers": 3},
     "context for the first layer alone": {"feeds_context": False},
     **{f"{readout} readout": {"readout": readout} for readout in READOUTS},
@@ -131,6 +133,7 @@ def test_mean_bridge_takes_real_positions_only():
         ({"attn": {"attn_dim": 0}}, "attn_dim must be a positive whole number, not 0"),
         ({"attn": {"heads": 4}}, "attn_dim 6 cannot be shared out between 4 heads"),
         ({"attn": {"energy": "dot"}}, "unknown attention energy 'dot': choose from additive, normed"),
+        ({"attn": {"location_filters": 2, "location_width": 4}}, "location_width 4 has no middle: it must be odd"),
         ({"attn": {"dropout": 1.0}}, "dropout must be at least 0 and below 1, not 1.0"),
         ({"readout": "relu"}, "unknown readout 'relu': choose from linear, tanh, maxout"),
         ({"residual": True, "num_layers": 1}, "residual connections are between layers, but the decoder has one"),
@@ -156,7 +159,7 @@ def test_a_residual_connection_adds_the_state_below():
         each(x, encoder, each.start(encoder))
     below = decoder.first_layer(
         x.transpose(0, 1), decoder.first_layer.attention(encoder.memory, encoder.padding_mask),
-        *(state[0] for state in decoder.bridge(encoder)), None,
+        *(state[0] for state in decoder.bridge(encoder)), Past(None, None),
     ).output  # fmt: skip
     torch.testing.assert_close(inputs[0], inputs[1] + below)
 

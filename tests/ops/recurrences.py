@@ -18,6 +18,10 @@ KINDS = {
     "coverage, heads, dropout, two cells": {
         "links": 2, "read_at": 1, "heads": 3, "has_dropout": True, "has_coverage": True,
     },
+    "location": {"has_location": True},
+    "location, coverage, heads, dropout, two cells": {
+        "links": 2, "read_at": 1, "heads": 3, "has_dropout": True, "has_coverage": True, "has_location": True,
+    },
 }  # fmt: skip
 """Changes to the arguments of `make_recurrence`."""
 
@@ -35,7 +39,7 @@ class Inputs:
             named |= {f"cells[{index}].{name}": value for name, value in weights._asdict().items()}
         named |= read._asdict() if read else {}
         named |= {"memory": source.memory, "keys": source.keys} if source else {}
-        named["coverage"] = options.get("coverage")
+        named |= {name: options.get(name) for name in ("coverage", "attn_prev")}
         self.named = {name: value for name, value in named.items() if value is not None}
 
     def call(self, function) -> RecurrenceOutput:
@@ -57,6 +61,7 @@ class Inputs:
 def make_recurrence(
     cell_type, steps, batch, source_size, memory_size, attn_dim, size, dtype,
     *, reads=True, links=1, read_at=0, heads=1, has_norms=False, has_dropout=False, has_coverage=False,
+    has_location=False,
 ) -> Inputs:  # fmt: skip
     """A state that is not zero, padding on both sides, one row of one word, one of padding alone."""
     gates = GATES[cell_type] * size
@@ -98,10 +103,12 @@ def make_recurrence(
         tensor(gates, memory_size),
         tensor(gates) if has_norms else None,
         tensor(attn_dim) if has_coverage else None,
+        *((tensor(2, 3), tensor(attn_dim, 2)) if has_location else (None, None)),
     )
     source = Source(tensor(batch, source_size, memory_size), tensor(batch, source_size, attn_dim), mask)
     options |= {"read_at": read_at, "heads": heads, "attn_keep": keep(steps, batch, heads, source_size)}
-    options["coverage"] = torch.rand(batch, source_size, dtype=dtype).requires_grad_() if has_coverage else None
+    for name, is_known in (("coverage", has_coverage), ("attn_prev", has_location)):
+        options[name] = torch.rand(batch, source_size, dtype=dtype).requires_grad_() if is_known else None
     return Inputs((*args, cell_type, read, source), options)
 
 

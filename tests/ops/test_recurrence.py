@@ -82,7 +82,7 @@ def test_prepared_weights_give_the_same_steps(cell_type, kind):
     x_preact, hidden, cell, cells, _, read, source = inputs.args
     read_at = KINDS[kind].get("read_at", 0)
     weights = steps.prepare_weights(cells, read, read_at)
-    options = {name: value for name, value in inputs.options.items() if name in ("heads", "coverage")}
+    options = {name: value for name, value in inputs.options.items() if name in ("heads", "coverage", "attn_prev")}
     got = steps.recurrence_steps(x_preact, hidden, cell, weights, cell_type, source, read_at=read_at, **options)
     for a, b in zip(got, expected, strict=True):
         assert (a is None) == (b is None)
@@ -135,11 +135,38 @@ def test_what_does_not_fit_is_refused(function, change, message):
 
 
 @pytest.mark.parametrize("function", [reference.recurrence, recurrence.recurrence])
-def test_coverage_without_its_weights_is_refused(function):
-    inputs = make_recurrence("gru", 2, 2, 3, 4, 5, 6, torch.float64, has_coverage=True)
-    inputs.options["coverage"] = None
-    with pytest.raises(ValueError, match="coverage and w_coverage go together"):
+@pytest.mark.parametrize("name, weights", [("coverage", "w_coverage"), ("attn_prev", "filters")])
+def test_a_past_without_its_weights_is_refused(function, name, weights):
+    inputs = make_recurrence("gru", 2, 2, 3, 4, 5, 6, torch.float64, has_coverage=True, has_location=True)
+    inputs.options[name] = None
+    with pytest.raises(ValueError, match=f"{name} and {weights} go together"):
         inputs.call(function)
+
+
+def test_filters_see_the_weights_around_each_position():
+    """By hand: filters at the sentence's ends see 0 outside of it."""
+    torch.manual_seed(12)
+    query, keys, memory, v = torch.randn(1, 5), torch.randn(1, 4, 5), torch.randn(1, 4, 3), torch.randn(5)
+    filters, w_location, attn_prev = torch.randn(2, 3), torch.randn(5, 2), torch.tensor([[0.1, 0.2, 0.3, 0.4]])
+    mask = torch.zeros(1, 4, dtype=torch.bool)
+    location = {"filters": filters, "w_location": w_location, "attn_prev": attn_prev}
+    _, attn = reference.additive_attention(query, keys, memory, v, mask, **location)
+    energy = []
+    for s in range(4):
+        seen = [float(attn_prev[0, s + j]) if 0 <= s + j < 4 else 0.0 for j in (-1, 0, 1)]
+        energy.append(v @ torch.tanh(query[0] + keys[0, s] + w_location @ (filters @ torch.tensor(seen))))
+    torch.testing.assert_close(attn[0], torch.stack(energy).softmax(dim=0))
+
+
+def test_the_past_of_a_later_part_is_what_an_earlier_one_left():
+    inputs = make_recurrence("gru", 5, 4, 5, 6, 9, 2, torch.float32, has_coverage=True, has_location=True)
+    whole = inputs.call(recurrence.recurrence)
+    x_preact, hidden, *rest = inputs.args
+    first = recurrence.recurrence(x_preact[:2], hidden, *rest, **inputs.options)
+    later = {**inputs.options, "coverage": first.coverage, "attn_prev": first.attn[-1]}
+    second = recurrence.recurrence(x_preact[2:], first.last_hidden, *rest, **later)
+    torch.testing.assert_close(second.attn, whole.attn[2:])
+    torch.testing.assert_close(second.hidden, whole.hidden[2:])
 
 
 @pytest.mark.parametrize("kind", ["coverage", "coverage, heads, dropout, two cells"])
