@@ -101,8 +101,9 @@ def read_weights(number: int, hypothesis: Hypothesis) -> numpy.ndarray:
         weights = parse_soft(hypothesis.alignment)
     except ValueError as error:
         raise ValueError(f"sentence {number}: {error}") from None
-    if len(weights) != len(hypothesis.token_scores):
-        scores = len(hypothesis.token_scores)
+    # A symbol that is never printed, as <s> in a sample, has a score and no row; the words and the end have both.
+    scores, words = len(hypothesis.token_scores), len(hypothesis.tokens.split())
+    if len(weights) != scores and not words + 1 == len(weights) < scores:
         raise ValueError(f"sentence {number}: {scores} token scores, {len(weights)} rows of weights")
     return weights
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
 
 PIECES = ("none", "sentencepiece", "subword_nmt")
@@ -98,6 +99,29 @@ def merge_words(weights: Tensor, target: list[int], source: list[int]) -> Tensor
     return merged / torch.bincount(rows).unsqueeze(1)
 
 
+def printed(tokens: list[int], unprinted: set[int]) -> list[int]:
+    """The places of the tokens that fairseq prints, and of the last one, the end."""
+    return [place for place, token in enumerate(tokens[:-1]) if token not in unprinted] + [len(tokens) - 1]
+
+
+def attend_again(hypotheses: list[dict], source: Tensor, models: list, dictionary: Dictionary) -> None:
+    """Replaces the attention of the hypotheses of a search by that of a forced pass over their tokens.
+
+    For those whose prefix holds the end: fairseq takes one beam's tokens and scores for all, but not its attention.
+
+    Args:
+        source: a row of the batch.   dictionary: of the target.
+    """
+    scorer = SequenceScorer(dictionary)
+    for hypothesis in hypotheses:
+        target = hypothesis["tokens"].unsqueeze(0)
+        before = torch.cat([target.new_full((1, 1), dictionary.eos()), target[:, :-1]], dim=1)
+        lengths = source.ne(dictionary.pad()).sum().unsqueeze(0)
+        net_input = {"src_tokens": source.unsqueeze(0), "src_lengths": lengths, "prev_output_tokens": before}
+        ((forced,),) = scorer.generate(models, {"net_input": net_input, "target": target})
+        hypothesis["attention"] = forced["attention"].t()
+
+
 def align(weights: Tensor, kind: str, pair_rows: bool = False) -> list:
     """The alignment of a hypothesis.
 
@@ -129,8 +153,8 @@ def interactive():
 
 
 def mend_replace_unk() -> None:
-    """Lets --replace-unk stand without a lexicon, where fairseq gives it the value of a bare --remove-bpe; and
-    refuses both together, which would take pieces for words."""
+    """Lets --replace-unk stand without a lexicon, where fairseq gives it the value of a bare --remove-bpe; refuses both
+    together, which would take pieces for words; and leaves unknown words of an empty line as they are."""
     load, process = utils.load_align_dict, utils.post_process_prediction
     if hasattr(load, "mended"):
         return
@@ -147,6 +171,8 @@ def mend_replace_unk() -> None:
             raise ValueError(
                 f"--replace-unk is for models of whole words, and --remove-bpe {remove_bpe} (--post-process) for pieces"
             )
+        if align_dict is not None and not src_str.strip():  # no word that could stand in its place
+            align_dict = {**align_dict, "<eos>": tgt_dict.unk_string()}
         return process(hypo_tokens, src_str, alignment, align_dict, tgt_dict, remove_bpe, extra_symbols_to_ignore)
 
     load_align_dict.mended = True

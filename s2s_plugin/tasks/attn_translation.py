@@ -5,6 +5,7 @@ import hashlib
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 import numpy
@@ -25,14 +26,16 @@ from .alignments import (
     PIECES,
     SourceTexts,
     align,
+    attend_again,
     check_pieces,
     interactive,
     mend_interactive,
     mend_replace_unk,
     merge_words,
+    printed,
     word_numbers,
 )
-from .links import check_links, refuse_empty_links
+from .links import check_link_file, check_links
 
 
 @dataclass
@@ -88,6 +91,7 @@ class AttnTranslationTask(TranslationTask):
     """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
 
     alignment = None  # what `inference_step` adds: hard, soft or nothing
+    replaces_unk = False
 
     @classmethod
     def setup_task(cls, cfg: AttnTranslationConfig, **kwargs):
@@ -95,8 +99,8 @@ class AttnTranslationTask(TranslationTask):
 
         Raises:
             ValueError: unknown or unavailable tokenizer, one that contradicts --eval-tokenized-bleu or that nothing
-                uses, or --left-pad-target.
-            FileNotFoundError: no such folder of data, or none of the alignments that --load-alignments is for.
+                uses, --left-pad-target, or pieces that are not of one word with --alignment-words.
+            FileNotFoundError: no such folder of data.
         """
         mend_replace_unk()
         check_tokenizer(cfg.eval_bleu_tokenizer)
@@ -116,14 +120,16 @@ class AttnTranslationTask(TranslationTask):
         return task
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
-        links = f"{split}.align.{self.cfg.source_lang}-{self.cfg.target_lang}"
+        """Raises ValueError or FileNotFoundError for --load-alignments without links; see `links.py`."""
+        training, paths = split == self.cfg.train_subset, utils.split_paths(self.cfg.data)
+        path = paths[(epoch - 1) % len(paths)] if training else paths[0]  # as fairseq takes them
+        links = Path(path) / f"{split}.align.{self.cfg.source_lang}-{self.cfg.target_lang}"
         if self.cfg.load_alignments:
-            refuse_empty_links(utils.split_paths(self.cfg.data), links)
+            check_link_file(links, self.cfg.dataset_impl)
         super().load_dataset(split, epoch, combine, **kwargs)
         self.datasets[split] = SentencePairs.adopt(self.datasets[split])
         if self.cfg.load_alignments:
-            training = split == self.cfg.train_subset
-            check_links(self.datasets[split], f"{links} in {self.cfg.data}", training)
+            check_links(self.datasets[split], links, training)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         return SentencePairs(
@@ -137,17 +143,22 @@ class AttnTranslationTask(TranslationTask):
         )
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **kwargs):
-        """fairseq's search. What --print-alignment and --replace-unk need is added in `inference_step`."""
-        kind, replaces_unk = getattr(args, "print_alignment", None), getattr(args, "replace_unk", None) is not None
-        if replaces_unk and str(self.cfg.alignment_words) != "none":
+        """fairseq's search. What --print-alignment and --replace-unk need is added in `inference_step`.
+
+        Raises:
+            ValueError: --replace-unk with --alignment-words.
+        """
+        kind = getattr(args, "print_alignment", None)
+        self.replaces_unk = getattr(args, "replace_unk", None) is not None
+        if self.replaces_unk and str(self.cfg.alignment_words) != "none":
             pieces = f"--alignment-words {self.cfg.alignment_words}"
             raise ValueError(f"--replace-unk is for models of whole words, and {pieces} for pieces")
-        self.alignment = str(kind or "hard") if kind or replaces_unk else None
+        self.alignment = str(kind or "hard") if kind or self.replaces_unk else None
         if seq_gen_cls is None and self.alignment:
             seq_gen_cls = SequenceGenerator  # and not fairseq's with alignments of its own
         if self.alignment and interactive() is not None:
             mend_interactive(interactive())
-        if replaces_unk and not self.datasets:  # fairseq-interactive; fairseq-generate has the text, or refuses
+        if self.replaces_unk and not self.datasets:  # fairseq-interactive; fairseq-generate has the text, or refuses
             SourceTexts(self.source_dictionary)
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, **kwargs)
 
@@ -156,35 +167,44 @@ class AttnTranslationTask(TranslationTask):
         without_id = {name: value for name, value in sample.items() if name != "id"}
         found = super().inference_step(generator, models, without_id, prefix_tokens, constraints)
         if self.alignment:
-            is_forced = isinstance(generator, SequenceScorer)
-            dictionary = self.target_dictionary
-            unprinted = {*getattr(generator, "symbols_to_strip_from_output", [dictionary.eos()]), dictionary.bos()}
             pair_rows = "id" not in sample and interactive() is not None
-            for source, hypotheses in zip(sample["net_input"]["src_tokens"].cpu(), found, strict=True):
+            searches = not isinstance(generator, SequenceScorer)
+            for row, hypotheses in enumerate(found):
+                source = sample["net_input"]["src_tokens"][row]
+                if searches and prefix_tokens is not None and prefix_tokens[row].eq(self.target_dictionary.eos()).any():
+                    attend_again(hypotheses, source, models, self.target_dictionary)
                 for hypothesis in hypotheses:
-                    weights = self._weights_of(hypothesis, source, is_forced, unprinted)
+                    weights = self._weights_of(hypothesis, source.cpu(), generator)
                     hypothesis["alignment"] = align(weights, self.alignment, pair_rows)
         return found
 
-    def _weights_of(self, hypothesis: dict, source: Tensor, is_forced: bool, unprinted: set) -> Tensor:
+    def _weights_of(self, hypothesis: dict, source: Tensor, generator) -> Tensor:
         """Attention weights (T, S) of a hypothesis, of words if --alignment-words, without padding.
 
         Args:
-            source: of the batch, with padding on either side.   is_forced: `attention` is (T, S), else (S, T).
-            unprinted: symbols that fairseq leaves out of a hypothesis, wherever they stand in it.
+            source: of the batch, with padding on either side.
         """
         attn, tokens = hypothesis["attention"], hypothesis["tokens"].tolist()
         if attn is None or attn.numel() == 0:
             raise ValueError("--print-alignment and --replace-unk go by the attention, and the model has none")
-        printed = [t for t, token in enumerate(tokens[:-1]) if token not in unprinted] + [len(tokens) - 1]
-        real, pieces = source.ne(self.source_dictionary.pad()), str(self.cfg.alignment_words)
-        attn = (attn if is_forced else attn.t()).float().cpu()[printed][:, real]
+        unprinted = {*getattr(generator, "symbols_to_strip_from_output", [self.target_dictionary.eos()])}
+        rows = printed(tokens, unprinted | {self.target_dictionary.bos()})
+        columns = source.ne(self.source_dictionary.pad()).nonzero().flatten()
+        if not self.replaces_unk:  # whose source text has the symbols that are not printed
+            ids = source[columns].tolist()
+            columns = columns[printed(ids, {self.source_dictionary.eos(), self.source_dictionary.bos()})]
+        attn = (attn if isinstance(generator, SequenceScorer) else attn.t()).float().cpu()[rows][:, columns]
         attn = attn / attn.sum(dim=1, keepdim=True)  # in the mean of an ensemble are models without attention, too
+        pieces = str(self.cfg.alignment_words)
         if pieces == "none":
             return attn
-        target = [self.target_dictionary[tokens[t]] for t in printed[:-1]]
-        of_source = [self.source_dictionary[index] for index in source[real].tolist()[:-1]]
+        target = [self.target_dictionary[tokens[t]] for t in rows[:-1]]
+        of_source = [self.source_dictionary[index] for index in source[columns].tolist()[:-1]]
         return merge_words(attn, word_numbers(target, pieces), word_numbers(of_source, pieces))
+
+    def build_criterion(self, cfg, from_checkpoint=False):
+        """Options of a checkpoint that are no more are left out, as fairseq-validate does not do by itself."""
+        return super().build_criterion(cfg, from_checkpoint=True)
 
     def build_model(self, cfg, from_checkpoint=False):
         if from_checkpoint and hasattr(cfg, "encoder_embed_path"):

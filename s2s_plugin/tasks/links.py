@@ -8,11 +8,24 @@ from fairseq.data import LanguagePairDataset, language_pair_dataset
 logger = logging.getLogger(__name__)
 
 
-def check_links(pairs: LanguagePairDataset, name: str, training: bool) -> None:
+def check_link_file(path: Path, dataset_impl: str | None) -> None:
+    """Raises ValueError for what fairseq would miss or fail on without saying why: links in text, and none at all.
+
+    Args:
+        path: of the file, without its ending.   dataset_impl: of --dataset-impl.
+    """
+    if str(dataset_impl) == "raw":
+        raise ValueError("--load-alignments reads binary data alone: not --dataset-impl raw")
+    file = path.with_name(f"{path.name}.bin")
+    if file.is_file() and file.stat().st_size == 0:
+        raise ValueError(f"--load-alignments: no line of {path} has links")
+
+
+def check_links(pairs: LanguagePairDataset, path: Path, training: bool) -> None:
     """Sees that there are links to train by, and says how many lines of them fairseq will skip.
 
     Args:
-        name: of the file, for what is said.   training: the sentences are those of --train-subset, which need links.
+        path: of the file, without its ending.   training: the sentences are those of --train-subset, which need links.
 
     Raises:
         FileNotFoundError: no file.
@@ -20,28 +33,16 @@ def check_links(pairs: LanguagePairDataset, name: str, training: bool) -> None:
     """
     if pairs.align_dataset is None:
         if training:
-            raise FileNotFoundError(f"--load-alignments: no {name}: make it with fairseq-preprocess --align-suffix")
+            raise FileNotFoundError(f"--load-alignments: no {path}: make it with fairseq-preprocess --align-suffix")
         return
     if len(pairs.align_dataset) != len(pairs):
-        raise ValueError(f"--load-alignments: {name} has {len(pairs.align_dataset)} lines for {len(pairs)} sentences")
+        raise ValueError(f"--load-alignments: {path} has {len(pairs.align_dataset)} lines for {len(pairs)} sentences")
     usable, outside = count_links(pairs)
     if training and not usable:
-        raise ValueError(f"--load-alignments: no line of {name} has links, but for {outside} past a sentence's end")
+        raise ValueError(f"--load-alignments: no line of {path} has links, but for {outside} past a sentence's end")
     if outside:
-        logger.warning(f"{outside} lines of {name} have links past the end of their sentence and are left out")
+        logger.warning(f"{outside} lines of {path} have links past the end of their sentence and are left out")
         logging.getLogger(language_pair_dataset.__name__).addFilter(is_news)
-
-
-def refuse_empty_links(paths: list[str], name: str) -> None:
-    """Raises ValueError for a file of links that has none, which fairseq cannot open.
-
-    Args:
-        paths: folders of data.   name: of the file.
-    """
-    for path in paths:
-        file = Path(path) / f"{name}.bin"
-        if file.is_file() and file.stat().st_size == 0:
-            raise ValueError(f"--load-alignments: no line of {name} in {path} has links")
 
 
 def count_links(pairs: LanguagePairDataset) -> tuple[int, int]:

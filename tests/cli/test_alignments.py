@@ -129,11 +129,37 @@ def test_every_search_has_links_of_the_printed_words(model, kind, search):
     assert search != "sampling" or unprinted > 0
 
 
+def test_prefixes_that_hold_the_end_have_the_weights_of_their_words(model):
+    """All beams then end in the same words, and fairseq hands on the weights of any."""
+    options = "--print-alignment", "soft"
+    expected = alignments(run_generate(model.data, model.checkpoint, "--score-reference", *options))
+    for size in (4, 9):  # of some of the references, of all
+        found = run_generate(model.data, model.checkpoint, "--beam", 4, "--prefix-size", size, *options)
+        short = {n: line for n, line in alignments(found).items() if len(lines(found, "T")[n][0][0].split()) < size}
+        assert len(short) > 5
+        close(short, {number: expected[number] for number in short})
+
+
+def test_symbols_that_are_not_printed_have_no_column(model, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("a b\n<s> a </s> b\n")
+    output = run_interactive(model.data, model.checkpoint, text, "--print-alignment", "soft", "--buffer-size", 2)
+    for number in (0, 1):
+        assert lines(output, "S")[number][0][0] == "a b"
+        found = weights(alignments(output)[number])
+        assert found.size(1) == 3
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(len(found)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("replace", [[], ["--replace-unk"]], ids=["", "replace_unk"])
 def test_an_empty_line_has_no_links(model, tmp_path, replace):
+    """And no word that could replace an unknown one."""
     text = tmp_path / "text"
     text.write_text("a b\n\nc\n")
     options = "--max-len-b", 5, "--buffer-size", 3, *replace
+    unknown = "--unkpen", -20  # nothing is likelier than an unknown word
+    output = run_interactive(model.data, model.checkpoint, text, *options, *unknown)
+    assert set(hypotheses(output)[1][0].words) == {"<unk>"}
     output = run_interactive(model.data, model.checkpoint, text, "--print-alignment", "hard", *options)
     assert alignments(output)[0] and alignments(output)[2]
     assert alignments(output)[1] == "" and hypotheses(output)[1]
@@ -330,12 +356,12 @@ def with_links(linked, folder, change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda number, row: "", "no line of train.align.src-tgt in .* has links"),
+        (lambda number, row: "", "no line of .*train.align.src-tgt has links"),
         (
             lambda number, row: "0-9",
-            "no line of train.align.src-tgt in .* has links, but for 600 past a sentence's end",
+            "no line of .*train.align.src-tgt has links, but for 600 past a sentence's end",
         ),
-        (lambda number, row: row if number else None, "train.align.src-tgt in .* has 599 lines for 600 sentences"),
+        (lambda number, row: row if number else None, ".*train.align.src-tgt has 599 lines for 600 sentences"),
     ],
     ids=["empty", "outside", "short"],
 )
@@ -354,7 +380,7 @@ def sparse(number: int, row: str) -> str:
 def test_lines_without_links_or_with_wrong_ones_are_left_out(linked, tmp_path):
     data = with_links(linked, tmp_path, sparse)
     output = run_train(data, tmp_path / "model", "--load-alignments", **GUIDED)
-    assert re.findall("3 lines of train.align.* past the end of their sentence and are left out", output.log)
+    assert re.findall("3 lines of .*train.align.* past the end of their sentence and are left out", output.log)
     assert "skipping alignment" not in output.log
     assert output.stats("valid")[-1]["valid_alignment_loss"] > 0
 
@@ -369,8 +395,14 @@ def test_two_processes_of_which_one_has_no_links_train_as_one(linked, tmp_path):
         assert found == pytest.approx(expected, abs=1.01e-3) and found, name
 
 
+def test_links_in_text_are_refused(linked, tmp_path):
+    raw = run_preprocess(linked[0], tmp_path / "raw", "--align-suffix", "align", "--dataset-impl", "raw")
+    with pytest.raises(Refused, match="--load-alignments reads binary data alone: not --dataset-impl raw"):
+        run_train(raw, tmp_path / "model", "--load-alignments", "--dataset-impl", "raw", **GUIDED)
+
+
 def test_links_that_are_not_there_are_missed(data, tmp_path):
-    with pytest.raises(Refused, match="--load-alignments: no train.align.src-tgt in .*--align-suffix"):
+    with pytest.raises(Refused, match="--load-alignments: no .*train.align.src-tgt: make it .*--align-suffix"):
         run_train(data, tmp_path, "--load-alignments", alignment_lambda=1.0)
     with pytest.raises(Refused, match="--alignment-lambda 1.0 goes with --task attn_translation --load-alignments"):
         run_train(data, tmp_path, alignment_lambda=1.0)

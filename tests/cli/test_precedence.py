@@ -8,7 +8,7 @@ import torch
 
 from s2s_plugin.models.config import AttnRNNS2SConfig
 from s2s_plugin.models.presets import PRESETS
-from tests.helpers import ARCHS, hypotheses, model_options, read_checkpoint, run_generate, run_train
+from tests.helpers import ARCHS, hypotheses, model_options, read_checkpoint, run_generate, run_train, run_validate
 
 DEFAULTS = AttnRNNS2SConfig()
 GIVEN = {"encoder_cell": "lstm", "decoder_cell": "tanh", "decoder_bridge": "zero", "dropout": 0.25}
@@ -57,9 +57,11 @@ def test_checkpoint_without_an_option_that_came_later(arch, data, tmp_path):
         "coverage_attn",
     ):  # fmt: skip
         options.pop(later, None)
+    state["cfg"]["criterion"]["r_drop_alpha"] = 0.0  # an option that went
     torch.save(state, path)
     assert "decoder_bridge" not in model_options(path)
 
     assert hypotheses(run_generate(data, path)) == expected
+    assert run_validate(data, path).stats("valid")
     output = run_train(data, tmp_path, arch=arch, max_update=12)
     assert output.stats("valid")[-1]["valid_num_updates"] == 12

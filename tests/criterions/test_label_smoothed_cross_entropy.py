@@ -125,11 +125,12 @@ def test_an_ignored_prefix_counts_nothing(kind):
     model = make_model().double()
     attn = model(**SAMPLE["net_input"])[1]["attn"][0]
     coverage = attn.cumsum(dim=1) - attn
-    read_again = float(torch.minimum(attn, coverage)[:, 1:].sum(dim=2)[SAMPLE["target"][:, 1:].ne(PAD)].sum())
+    read_again = float(torch.minimum(attn, coverage)[:, 2:].sum(dim=2)[SAMPLE["target"][:, 2:].ne(PAD)].sum())
     assert read_again > 0
-    options = {"coverage_lambda": 1.0, "alignment_lambda": 1.0, "alignment_loss": kind, "ignore_prefix_size": 1}
-    _, _, log = make_plain(**options)(model, ALIGNED)
+    _, _, log = make_plain(coverage_lambda=1.0, ignore_prefix_size=2)(model, SAMPLE)
     assert float(log["coverage_loss"]) == pytest.approx(read_again)
+    options = {"alignment_lambda": 1.0, "alignment_loss": kind, "ignore_prefix_size": 1}
+    _, _, log = make_plain(**options)(model, ALIGNED)
     second = {"alignments": LINKS[1:3], "align_weights": ALIGNED["align_weights"][1:3]}
     _, _, expected = make_plain(alignment_lambda=1.0, alignment_loss=kind)(model, {**SAMPLE, **second})
     assert float(log["alignment_loss"]) == pytest.approx(float(expected["alignment_loss"]))

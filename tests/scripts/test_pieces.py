@@ -50,4 +50,4 @@ def test_words_are_those_that_fairseq_prints(scheme):
         if scheme == "subword_nmt" and sentence and sentence[-1].endswith("@@"):
             continue  # a word that goes on, where the sentence ends
         printed = post_process(" ".join(sentence), scheme).split()
-        assert [word for word in pieces.join(sentence, numbers, scheme)] == printed
+        assert pieces.join(sentence, numbers, scheme) == printed

@@ -236,6 +236,14 @@ def test_the_text_is_the_detokenised_one(run, tmp_path):
     assert (tmp_path / "out").read_text() == "xy\nz\n"
 
 
+def test_a_symbol_that_is_not_printed_has_no_row(run, tmp_path):
+    """Of <s>, which samples may hold."""
+    lines = ["H-0\t-1\tx", "P-0\t-1 -1 -1", "A-0\t0.5,0.5 0.5,0.5", "H-0\t-1\ty", "P-0\t-1 -1", "A-0\t0.9,0.1 0.9,0.1"]
+    (tmp_path / "generated").write_text("\n".join(lines))
+    run("apply", "generated", "--beta", 1, "--output", "out")
+    assert (tmp_path / "out").read_text() == "y\n"
+
+
 def test_no_alignments_are_needed_without_a_coverage_penalty(run, tmp_path):
     lines = (tmp_path / "generated").read_text().split("\n")
     (tmp_path / "generated").write_text("\n".join(line for line in lines if not line.startswith("A-")))
