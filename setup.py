@@ -26,9 +26,10 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2"],
+        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8"],
         "plots": ["matplotlib>=3.8"],
         "summarization": ["rouge-score>=0.1.2"],
+        "speech": ["editdistance>=0.8"],  # for fairseq-generate --scoring wer
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

@@ -3,7 +3,7 @@
 __version__ = "0.2.0"
 
 from . import checkpoints, criterions, scoring  # noqa: F401
-from .models import attn_rnn_s2s  # noqa: F401
+from .models import attn_rnn_s2s, attn_rnn_s2t  # noqa: F401
 from .tasks import attn_translation  # noqa: F401
 
 checkpoints.install()

@@ -126,6 +126,8 @@ def train_args(data, save_dir, *args, **options) -> list:
     without_attention = "--decoder-attention" in args and args[args.index("--decoder-attention") + 1] in ("0", "False")
     if defaults["--arch"].startswith("lstm") or without_attention:
         del defaults["--attn-dim"]
+    if defaults["--arch"] == "attn_rnn_s2t":
+        del defaults["--encoder-embed-dim"]
     words = [word for pair in defaults.items() for word in pair]
     return [str(word) for word in (data, "--cpu", "--no-epoch-checkpoints", *words, *args)]
 

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
@@ -38,6 +39,13 @@ class AttnLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConf
     alignment_loss: ChoiceEnum(list(ALIGNMENT_LOSSES)) = field(
         default="cross_entropy", metadata={"help": "how the distance from the links is measured"}
     )
+    ctc_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the CTC loss of the encoder's own output in the loss, below 1 (Watanabe et al. 2017, eq. "
+            "18; 0.2 there); goes with --encoder-ctc of attn_rnn_s2t"
+        },
+    )
 
 
 @register_criterion("attn_label_smoothed_cross_entropy", dataclass=AttnLabelSmoothedCrossEntropyConfig)
@@ -49,6 +57,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
 
         coverage_loss:   the attention that was there before, of 1, a token.
         alignment_loss:  a linked target word; in bits for `cross_entropy`.
+        ctc_loss:        in bits a token.
 
     Raises:
         ValueError: a model that does not give features, or one with an adaptive softmax; a weight below 0; one beside
@@ -66,16 +75,20 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         coverage_lambda=0.0,
         alignment_lambda=0.0,
         alignment_loss="cross_entropy",
+        ctc_weight=0.0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         weights = {
             "--coverage-lambda": coverage_lambda,
             "--alignment-lambda": alignment_lambda,
+            "--ctc-weight": ctc_weight,
         }
         self.terms = [f"{name} {weight}" for name, weight in weights.items() if weight]
         for name, weight in weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name} {weight}: a number of at least 0")
+        if ctc_weight >= 1:
+            raise ValueError(f"--ctc-weight {ctc_weight}: a share of the loss, below 1")
         if self.terms and report_accuracy:
             raise ValueError(f"{' and '.join(self.terms)} cannot be had with --report-accuracy")
         if alignment_lambda and not getattr(getattr(task, "cfg", None), "load_alignments", False):
@@ -83,14 +96,16 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
                 f"--alignment-lambda {alignment_lambda} goes with --task attn_translation --load-alignments, and data "
                 f"from fairseq-preprocess --align-suffix"
             )
-        self.coverage_lambda, self.alignment_lambda = weights.values()
+        self.coverage_lambda, self.alignment_lambda, self.ctc_weight = weights.values()
+        self.eos_idx = task.target_dictionary.eos()
+        self.blank_idx = task.target_dictionary.bos()  # which no target holds
         self.alignment_kind = str(alignment_loss)
 
     def forward(self, model, sample, reduce=True):
         decoder = getattr(model, "decoder", None)
         if not hasattr(decoder, "output_weight"):
             raise ValueError(
-                "--criterion attn_label_smoothed_cross_entropy goes with --arch attn_rnn_s2s; "
+                "--criterion attn_label_smoothed_cross_entropy goes with --arch attn_rnn_s2s and attn_rnn_s2t; "
                 "for another architecture use label_smoothed_cross_entropy"
             )
         if decoder.adaptive_softmax is not None:
@@ -109,6 +124,8 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         loss, logging_output["nll_loss"] = self.word_loss(decoder, features, extra, sample["target"])
         if self.coverage_lambda or self.alignment_lambda:
             loss = loss + self.attention_terms(extra["attn"], sample, logging_output)
+        if self.ctc_weight or "ctc" in extra:
+            loss = self.add_ctc(loss, extra.get("ctc"), sample["target"], logging_output)
         logging_output["loss"] = loss.detach()
         return loss, sample_size, logging_output
 
@@ -150,10 +167,26 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             total = total + self.alignment_lambda * part
         return total
 
+    def add_ctc(self, loss, ctc, target, logging_output):
+        """(1 - weight) loss + weight CTC (Graves et al. 2006; Watanabe et al. 2017, eq. 18), the latter logged.
+
+        Args:
+            ctc: log-probabilities (B, S, V) and steps (B,) of the encoder, or None.   target: (B, T).
+        """
+        if ctc is None or not self.ctc_weight:
+            raise ValueError(f"--ctc-weight {self.ctc_weight} and --encoder-ctc of the model go together, or neither")
+        lprobs, steps = ctc
+        labels = (target.ne(self.padding_idx) & target.ne(self.eos_idx)).sum(dim=1)  # the end is none
+        part = F.ctc_loss(
+            lprobs.transpose(0, 1), target, steps, labels, blank=self.blank_idx, reduction="sum", zero_infinity=True
+        )
+        logging_output["ctc_loss"] = part.detach() / math.log(2)
+        return (1 - self.ctc_weight) * loss + self.ctc_weight * part
+
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         super().reduce_metrics(logging_outputs)
-        for name, count in (("coverage_loss", "ntokens"), ("alignment_loss", "linked")):
+        for name, count in (("coverage_loss", "ntokens"), ("alignment_loss", "linked"), ("ctc_loss", "ntokens")):
             if any(name in log for log in logging_outputs):
                 total = sum(log.get(name, 0) for log in logging_outputs)
                 number = sum(log.get(count, 0) for log in logging_outputs)

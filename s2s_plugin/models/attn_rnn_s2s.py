@@ -3,9 +3,12 @@
 from contextlib import nullcontext
 from dataclasses import fields
 
+from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from omegaconf import DictConfig, open_dict
+from torch import nn
 
+from ..modules.decoder import RNNDecoder
 from ..modules.precision import check_compute_dtype
 from .build import build_copy_map, build_decoder, build_encoder, output_size
 from .check import check_options, check_sharing, cutoffs, first
@@ -27,11 +30,11 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         Raises:
             ValueError: options that do not go together or with the dictionaries; the message names them.
         """
-        _fill_defaults(cfg)
+        fill_defaults(cfg, AttnRNNS2SConfig())
         if task.source_dictionary is None or task.target_dictionary is None:
             raise ValueError("attn_rnn_s2s needs a source and a target dictionary: use --task attn_translation")
         check_compute_dtype(str(cfg.compute_dtype))
-        check_options(cfg)
+        check_options(cfg, AttnRNNS2SConfig())
         check_sharing(cfg, task)
         encoder_embed, decoder_embed = _build_embeddings(cfg, task)
         encoder = build_encoder(cfg)
@@ -46,18 +49,12 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
                 compute_dtype=str(cfg.compute_dtype),
                 copy_map=build_copy_map(task.source_dictionary, task.target_dictionary) if cfg.copy_attn else None,
             ),
-            AttnRNNDecoder(
+            embed_and_project(
+                cfg,
                 task.target_dictionary,
                 decoder_embed,
-                build_decoder(cfg, encoder.output_size),
-                output_size=output_size(cfg),
-                dropout_in=first(cfg.decoder_dropout_in, cfg.dropout),
-                word_dropout=cfg.decoder_word_dropout,
-                is_variational=cfg.variational_dropout,
-                dropout_out=first(cfg.decoder_dropout_out, cfg.dropout),
-                share_input_output_embed=cfg.share_decoder_input_output_embed or cfg.share_all_embeddings,
-                adaptive_softmax_cutoff=cutoffs(cfg),
-                compute_dtype=str(cfg.compute_dtype),
+                build_decoder(cfg, encoder.output_size, copies=cfg.copy_attn),
+                share=cfg.share_decoder_input_output_embed or cfg.share_all_embeddings,
             ),
         )
 
@@ -91,6 +88,25 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
 
+def embed_and_project(
+    cfg, dictionary: Dictionary, embed_tokens: nn.Embedding, decoder: RNNDecoder, *, share: bool
+) -> AttnRNNDecoder:
+    """The decoder as fairseq calls it. Args: share, whether the output projection is the embedding."""
+    return AttnRNNDecoder(
+        dictionary,
+        embed_tokens,
+        decoder,
+        output_size=output_size(cfg),
+        dropout_in=first(cfg.decoder_dropout_in, cfg.dropout),
+        word_dropout=cfg.decoder_word_dropout,
+        is_variational=cfg.variational_dropout,
+        dropout_out=first(cfg.decoder_dropout_out, cfg.dropout),
+        share_input_output_embed=share,
+        adaptive_softmax_cutoff=cutoffs(cfg),
+        compute_dtype=str(cfg.compute_dtype),
+    )
+
+
 def _build_embeddings(cfg, task):
     """Those of encoder and decoder, which may be one."""
     encoder_embed = build_embedding(
@@ -108,12 +124,11 @@ def _build_embeddings(cfg, task):
     return encoder_embed, decoder_embed
 
 
-def _fill_defaults(cfg) -> None:
-    """Gives `cfg` the defaults that it lacks: fairseq does not merge a preset's options with the dataclass, and an old
-    checkpoint does not know new options."""
-    defaults = AttnRNNS2SConfig()
+def fill_defaults(cfg, defaults) -> None:
+    """Gives `cfg` the `defaults` that it lacks, an object of the dataclass: fairseq does not merge a preset's options
+    with the dataclass, and an old checkpoint does not know new options."""
     with open_dict(cfg) if isinstance(cfg, DictConfig) else nullcontext():
-        for entry in fields(AttnRNNS2SConfig):
+        for entry in fields(defaults):
             if not entry.name.startswith("_") and not hasattr(cfg, entry.name):
                 setattr(cfg, entry.name, getattr(defaults, entry.name))
 

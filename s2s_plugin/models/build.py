@@ -13,7 +13,9 @@ from ..modules.first_layer import FIRST_LAYERS
 from ..modules.pointer import Pointer
 from ..modules.readout import Readout
 from ..modules.rnn import build_rnn
-from .check import first, has_attention
+from ..modules.speech_encoder import SpeechEncoder
+from ..modules.speech_frontend import ConvolutionalFrontEnd
+from .check import conv_channels, first, has_attention
 
 
 def output_size(cfg) -> int:
@@ -52,8 +54,23 @@ def build_encoder(cfg) -> RNNEncoder:
     )
 
 
-def build_decoder(cfg, memory_size: int) -> RNNDecoder:
-    """The layers of the decoder. Args: memory_size M, width of the encoder's output."""
+def build_speech_encoder(cfg, features: int) -> SpeechEncoder:
+    """The layers of the encoder of speech. Args: features F, numbers of a frame."""
+    return SpeechEncoder(
+        front_end=ConvolutionalFrontEnd(input_size=features, channels=conv_channels(cfg)),
+        kind=cell_kind(cfg, "encoder"),
+        hidden_size=cfg.encoder_hidden_size,
+        num_layers=cfg.encoder_layers,
+        halvings=cfg.encoder_halvings,
+        bidirectional=cfg.encoder_bidirectional,
+        dropout_in=first(cfg.encoder_dropout_in, cfg.dropout),
+        dropout=first(cfg.encoder_dropout_out, cfg.dropout),
+        is_variational=cfg.variational_dropout,
+    )
+
+
+def build_decoder(cfg, memory_size: int, copies: bool = False) -> RNNDecoder:
+    """The layers of the decoder. Args: memory_size M, width of the encoder's output; copies, whether it can."""
     kind, size = cell_kind(cfg, "decoder"), first(cfg.decoder_hidden_size, cfg.decoder_embed_dim)
     check_sizes(embed_dim=cfg.decoder_embed_dim, hidden_size=size, num_layers=cfg.decoder_layers)
     first_layer = _build_first_layer(cfg, kind, size, memory_size)
@@ -81,7 +98,7 @@ def build_decoder(cfg, memory_size: int) -> RNNDecoder:
         is_variational=cfg.variational_dropout,
         residual=cfg.decoder_residual,
         feeds_context=feeds_context,
-        pointer=Pointer(input_size=readout_input) if cfg.copy_attn else None,
+        pointer=Pointer(input_size=readout_input) if copies else None,
     )
 
 

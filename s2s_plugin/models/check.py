@@ -2,8 +2,6 @@
 
 from fairseq import utils
 
-from .config import AttnRNNS2SConfig
-
 
 def first(*values):
     """The first value that is set."""
@@ -18,6 +16,18 @@ def cutoffs(cfg) -> list[int] | None:
     if criterion != "adaptive_loss" and not criterion.startswith("${"):  # not filled in where no command was given
         raise ValueError(f"--adaptive-softmax-cutoff goes with --criterion adaptive_loss, not {criterion}")
     return utils.eval_str_list(cfg.adaptive_softmax_cutoff, type=int)
+
+
+def conv_channels(cfg) -> list[int]:
+    """Channels of the convolutions of speech, none for '0'. Raises ValueError for what are no numbers."""
+    text = str(cfg.encoder_conv_channels)
+    try:
+        channels = [] if text.strip() == "0" else [int(word) for word in text.split(",")]
+    except ValueError:
+        channels = [0]
+    if min(channels, default=1) < 1:
+        raise ValueError(f"--encoder-conv-channels {text}: numbers between commas such as 32,32, or 0 for none")
+    return channels
 
 
 def has_attention(cfg) -> bool:
@@ -43,15 +53,19 @@ NEED_ATTENTION = (
 )
 
 
-def check_options(cfg) -> None:
-    """Raises ValueError for an option that has nothing to act on; the message names both."""
-    defaults = AttnRNNS2SConfig()
+def check_options(cfg, defaults) -> None:
+    """Raises ValueError for an option that has nothing to act on; the message names both.
+
+    Args:
+        defaults: an object of the dataclass of the options.
+    """
     if not has_attention(cfg):
-        given = [name for name in NEED_ATTENTION if str(getattr(cfg, name)) != str(getattr(defaults, name))]
+        names = [name for name in NEED_ATTENTION if hasattr(defaults, name)]
+        given = [name for name in names if str(getattr(cfg, name)) != str(getattr(defaults, name))]
         if given:
             names = " and ".join(_flag(name) for name in given)
             raise ValueError(f"{names} can mean nothing with --decoder-attention 0")
-    if cfg.copy_attn and cfg.adaptive_softmax_cutoff:
+    if getattr(cfg, "copy_attn", False) and cfg.adaptive_softmax_cutoff:
         raise ValueError("--copy-attn mixes copying with a whole softmax: leave --adaptive-softmax-cutoff out")
     if cfg.attn_location_width != defaults.attn_location_width and not cfg.attn_location_filters:
         raise ValueError(
@@ -63,7 +77,7 @@ def check_options(cfg) -> None:
             f"a number of at least 0, and an odd one"
         )
     for side in ("encoder", "decoder"):
-        if getattr(cfg, f"{side}_residual") and getattr(cfg, f"{side}_layers") < 2:
+        if getattr(cfg, f"{side}_residual", False) and getattr(cfg, f"{side}_layers") < 2:
             raise ValueError(f"--{side}-residual is between layers: it needs --{side}-layers of at least 2")
     if str(cfg.decoder_context) == "first" and cfg.decoder_layers < 2:
         raise ValueError("--decoder-context first is about the layers above the first: it needs --decoder-layers 2")
@@ -81,8 +95,9 @@ def _flag(name: str) -> str:
 def check_sharing(cfg, task) -> None:
     """Raises ValueError where embeddings that are to be one do not fit each other."""
     out_embed_dim = first(cfg.decoder_out_embed_dim, cfg.decoder_embed_dim)
-    shares_output = cfg.share_decoder_input_output_embed or cfg.share_all_embeddings
-    if cfg.share_all_embeddings:
+    shares_all = getattr(cfg, "share_all_embeddings", False)
+    shares_output = cfg.share_decoder_input_output_embed or shares_all
+    if shares_all:
         if task.source_dictionary != task.target_dictionary:
             raise ValueError(
                 "--share-all-embeddings needs a joint dictionary, but source and target differ: "

@@ -1,4 +1,4 @@
-"""Options of `--arch attn_rnn_s2s`; where fairseq's `lstm` has the option, it has its name and its meaning."""
+"""Options of `attn_rnn_s2s` and `attn_rnn_s2t`; where fairseq's `lstm` has the option, it has its name and meaning."""
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -19,7 +19,9 @@ CONTEXTS = ("all", "first")
 
 
 @dataclass
-class AttnRNNS2SConfig(FairseqDataclass):
+class AttnRNNConfig(FairseqDataclass):
+    """What both architectures have."""
+
     dropout: float = field(default=0.1, metadata={"help": "dropout where no more special option says otherwise"})
 
     variational_dropout: bool = field(
@@ -46,27 +48,13 @@ class AttnRNNS2SConfig(FairseqDataclass):
     )
 
     encoder_cell: CELLS = field(default="gru", metadata={"help": "recurrent cell of the encoder"})
-    encoder_embed_dim: int = field(default=512, metadata={"help": "width of the source embeddings"})
-    encoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "file of pretrained source embeddings: 'word value value ...' a line"}
-    )
-    encoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the source embeddings"})
-    encoder_hidden_size: Optional[int] = field(
-        default=None, metadata={"help": "state of one direction of the encoder (default: --encoder-embed-dim)"}
-    )
     encoder_layers: int = field(default=1, metadata={"help": "number of encoder layers"})
     encoder_bidirectional: bool = field(default=False, metadata={"help": "read the source in both directions"})
     encoder_layer_norm: bool = field(
         default=False, metadata={"help": "layer normalisation inside the encoder's cells (Ba et al. 2016)"}
     )
-    encoder_residual: bool = field(
-        default=False, metadata={"help": "add the input of every encoder layer above the first to its output"}
-    )
     encoder_transition_depth: int = field(
         default=1, metadata={"help": "cells of a step of the encoder; those after the first read no word"}
-    )
-    encoder_dropout_in: Optional[float] = field(
-        default=None, metadata={"help": "dropout on the source embeddings (default: --dropout)"}
     )
     encoder_dropout_out: Optional[float] = field(
         default=None, metadata={"help": "dropout on the output of every encoder layer (default: --dropout)"}
@@ -75,9 +63,6 @@ class AttnRNNS2SConfig(FairseqDataclass):
     encoder_dropout_hidden: float = field(
         default=0.0,
         metadata={"help": "dropout on the encoder's state before its matrix, one mask for all steps of a sentence"},
-    )
-    encoder_word_dropout: float = field(
-        default=0.0, metadata={"help": "share of the source words whose embeddings are left out in training"}
     )
 
     decoder_cell: CELLS = field(default="gru", metadata={"help": "recurrent cell of the decoder"})
@@ -144,14 +129,6 @@ class AttnRNNS2SConfig(FairseqDataclass):
         default=31,
         metadata={"help": "source positions that each of --attn-location-filters sees, an odd number (201 there)"},
     )
-    copy_attn: bool = field(
-        default=False,
-        metadata={
-            "help": "copy words of the source by the attention weights, mixed with what is generated (the "
-            "pointer-generator of See et al. 2017). A source word stands for the target word of the same spelling, or "
-            "else for the unknown word"
-        },
-    )
     decoder_context: ChoiceEnum(list(CONTEXTS)) = field(
         default="all",
         metadata={"help": "layers that read the context: all (GNMT), or the first alone; the readout always does"},
@@ -182,13 +159,71 @@ class AttnRNNS2SConfig(FairseqDataclass):
     share_decoder_input_output_embed: bool = field(
         default=False, metadata={"help": "the output projection is the target embedding"}
     )
-    share_all_embeddings: bool = field(
-        default=False,
-        metadata={"help": "one embedding for source, target and output (needs a joint dictionary)"},
-    )
     adaptive_softmax_cutoff: Optional[str] = field(
         default=None,
         metadata={"help": "comma separated cutoffs of an adaptive softmax; goes with --criterion adaptive_loss"},
     )
     # No option of its own: fairseq fills it in, so that what goes with one criterion only can be refused early.
     criterion: str = II("criterion._name")
+
+
+@dataclass
+class AttnRNNS2SConfig(AttnRNNConfig):
+    """From text."""
+
+    encoder_embed_dim: int = field(default=512, metadata={"help": "width of the source embeddings"})
+    encoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "file of pretrained source embeddings: 'word value value ...' a line"}
+    )
+    encoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the source embeddings"})
+    encoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "state of one direction of the encoder (default: --encoder-embed-dim)"}
+    )
+    encoder_dropout_in: Optional[float] = field(
+        default=None, metadata={"help": "dropout on the source embeddings (default: --dropout)"}
+    )
+    encoder_word_dropout: float = field(
+        default=0.0, metadata={"help": "share of the source words whose embeddings are left out in training"}
+    )
+    encoder_residual: bool = field(
+        default=False, metadata={"help": "add the input of every encoder layer above the first to its output"}
+    )
+    copy_attn: bool = field(
+        default=False,
+        metadata={
+            "help": "copy words of the source by the attention weights, mixed with what is generated (the "
+            "pointer-generator of See et al. 2017). A source word stands for the target word of the same spelling, or "
+            "else for the unknown word"
+        },
+    )
+    share_all_embeddings: bool = field(
+        default=False,
+        metadata={"help": "one embedding for source, target and output (needs a joint dictionary)"},
+    )
+
+
+@dataclass
+class AttnRNNS2TConfig(AttnRNNConfig):
+    """From speech."""
+
+    encoder_conv_channels: str = field(
+        default="32,32",
+        metadata={
+            "help": "channels of the convolutions before the recurrent layers, each of which halves the frames and the "
+            "bands; '0' for none"
+        },
+    )
+    encoder_halvings: int = field(
+        default=0,
+        metadata={"help": "recurrent layers, from the second on, that read pairs of steps (Chan et al. 2016; 3 there)"},
+    )
+    encoder_hidden_size: int = field(default=256, metadata={"help": "state of one direction of the encoder"})
+    encoder_dropout_in: Optional[float] = field(
+        default=None, metadata={"help": "dropout on what the first recurrent layer reads (default: --dropout)"}
+    )
+    encoder_ctc: bool = field(
+        default=False,
+        metadata={
+            "help": "the encoder has an output of its own, for --ctc-weight of the criterion (Watanabe et al. 2017)"
+        },
+    )

@@ -42,6 +42,17 @@ def same_rows(rows: Tensor, new_order: Tensor) -> bool:
     return torch.equal(rows.index_select(0, new_order), rows)
 
 
+def reorder(encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
+    """Rows by `new_order` (B',) int64; copies nothing where only the beams of a sentence moved."""
+    if same_rows(encoder_out.rows, new_order):
+        return encoder_out
+    state, rows, source = encoder_out
+    if source is not None:
+        source = CopySource(*(x.index_select(0, new_order) for x in source))
+    state = EncoderState(*(x.index_select(0, new_order) for x in state))
+    return EncoderOut(state, rows.index_select(0, new_order), source)
+
+
 class AttnRNNEncoder(FairseqEncoder):
     """Embeds the source and runs `RNNEncoder`.
 
@@ -86,14 +97,8 @@ class AttnRNNEncoder(FairseqEncoder):
         return EncoderOut(state, rows, None if self.copy_map is None else copy_source(self.copy_map[src_tokens]))
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
-        """Rows by `new_order` (B',) int64; copies nothing where only the beams of a sentence moved."""
-        if same_rows(encoder_out.rows, new_order):
-            return encoder_out
-        state, rows, source = encoder_out
-        if source is not None:
-            source = CopySource(*(x.index_select(0, new_order) for x in source))
-        state = EncoderState(*(x.index_select(0, new_order) for x in state))
-        return EncoderOut(state, rows.index_select(0, new_order), source)
+        """See `reorder`."""
+        return reorder(encoder_out, new_order)
 
     def max_positions(self) -> int:
         return MAX_POSITIONS
