@@ -8,6 +8,8 @@ here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"', (here / "s2s_plugin" / "__init__.py").read_text(), re.M).group(1)
 readme = here / "README.md"
 
+SPEECH = ["kaldi-native-fbank>=1.20", "soundfile>=0.12"]
+
 setup(
     name="s2s_plugin",
     version=version,
@@ -26,10 +28,10 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8"],
+        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8", *SPEECH],
         "plots": ["matplotlib>=3.8"],
         "summarization": ["rouge-score>=0.1.2"],
-        "speech": ["editdistance>=0.8"],  # for fairseq-generate --scoring wer
+        "speech": ["editdistance>=0.8", *SPEECH],  # the first for fairseq-generate --scoring wer
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

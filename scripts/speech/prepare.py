@@ -1,0 +1,172 @@
+"""From recordings and a table of transcripts to the folder that fairseq's task speech_to_text reads.
+
+usage: prepare.py --output FOLDER --train TABLE --valid TABLE [--test TABLE ...] [--units char] [--bands 80] ...
+
+A table has a first line of names and a recording a line, with tabs between: id, audio (a wav, flac or ogg file, below
+the table's folder or --audio-root), text, and perhaps speaker. Writes features.zip with the log-mel filterbanks of all
+recordings, SPLIT.tsv for each table (named after its file for --test), dict.txt, config.yaml, and statistics.npz with
+the training's mean and deviation of each band.
+
+All recordings are read before anything is written over. One that is missing, empty, no audio, or of another sample
+rate than the others is named; then the run fails, or with --bad-files skip goes on without it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy
+from audio import Filterbank
+from manifest import (
+    UNITS,
+    Statistics,
+    Utterance,
+    read_table,
+    write_dictionary,
+    write_features,
+    write_manifest,
+)
+from tqdm import tqdm
+
+SPECAUGMENT = {
+    "none": None,
+    # LibriSpeech double of Park et al. (2019, table 1); `small` halves the masks, for short recordings and little data.
+    "ld": {"freq_mask_N": 2, "freq_mask_F": 27, "time_mask_N": 2, "time_mask_T": 100, "time_mask_p": 1.0},
+    "small": {"freq_mask_N": 2, "freq_mask_F": 13, "time_mask_N": 2, "time_mask_T": 20, "time_mask_p": 0.3},
+}
+
+
+def features_of(
+    splits: dict[str, list[Utterance]], extract, skips: bool, statistics: Statistics
+) -> Iterator[tuple[str, numpy.ndarray]]:
+    """The frames of all recordings, named `split/id`; those of the split `train` go into the statistics.
+
+    Args:
+        extract: from a path to frames; raises ValueError for a file that it cannot read.
+        skips: leave such files out and say so; else raise the ValueError.
+    """
+    total = sum(map(len, splits.values()))
+    with tqdm(total=total, unit=" recordings", disable=None, mininterval=1) as bar:
+        for split, utterances in splits.items():
+            for utterance in utterances:
+                bar.update()
+                try:
+                    frames = extract(utterance.audio)
+                except ValueError as error:
+                    if not skips:
+                        raise
+                    bar.write(f"skipped: {error}", file=sys.stderr)
+                    continue
+                if split == "train":
+                    statistics.add(frames)
+                yield f"{split}/{utterance.name}", frames
+
+
+def make_folder(
+    output: Path, splits: dict[str, list[Utterance]], extract, *, units: str, specaugment: str, skips: bool, size: int
+) -> dict[str, int]:
+    """Writes the folder. Returns how many recordings each split has got.
+
+    Args:
+        extract, skips: as in `features_of`.   size: F, numbers of a frame.
+
+    Raises:
+        ValueError: a bad file, or a split that has none left.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    statistics, by_name = Statistics(), {}
+    unfinished = output / "features.zip.new"
+    try:
+        written = write_features(unfinished, features_of(splits, extract, skips, statistics))
+        for name, place, count in written:
+            by_name[name] = place.replace(unfinished.name, "features.zip"), count
+        kept = {split: [u for u in rows if f"{split}/{u.name}" in by_name] for split, rows in splits.items()}
+        for split, rows in kept.items():
+            if not rows:
+                raise ValueError(f"{split}: none of its {len(splits[split])} recordings can be read")
+        unfinished.replace(output / "features.zip")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    for split, rows in kept.items():
+        found = ((u, *by_name[f"{split}/{u.name}"]) for u in rows)
+        write_manifest(
+            output / f"{split}.tsv", ((u.name, place, count, u.text, u.speaker) for u, place, count in found)
+        )
+    write_dictionary(output / "dict.txt", (u.text for u in kept["train"]), units)
+    statistics.save(output / "statistics.npz")
+    write_config(output, units, specaugment, size)
+    return {split: len(rows) for split, rows in kept.items()}
+
+
+def write_config(output: Path, units: str, specaugment: str, size: int) -> None:
+    """Writes config.yaml; the paths in it are absolute, as fairseq wants that of the features."""
+    import yaml
+
+    config = {
+        "vocab_filename": "dict.txt",
+        "audio_root": str(output.resolve()),
+        "input_feat_per_channel": size,
+        "input_channels": 1,
+        "global_cmvn": {"stats_npz_path": str((output / "statistics.npz").resolve())},
+        "transforms": {"*": ["global_cmvn"]},
+    }
+    if units == "char":
+        config["bpe_tokenizer"] = {"bpe": "characters"}
+    if SPECAUGMENT[specaugment]:
+        config["transforms"]["_train"] = ["global_cmvn", "specaugment"]
+        config["specaugment"] = SPECAUGMENT[specaugment]
+    (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def find_sample_rate(utterances: list[Utterance]) -> int:
+    """That of the first recording that can be read. Raises ValueError where none can."""
+    import soundfile
+
+    for utterance in utterances:
+        try:
+            return soundfile.info(utterance.audio).samplerate
+        except (soundfile.SoundFileError, OSError):
+            continue
+    raise ValueError(f"none of the {len(utterances)} recordings of the training can be read")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(message)
+
+
+def main() -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True, help="table of the training")
+    parser.add_argument("--valid", type=Path, required=True, help="table of the validation")
+    parser.add_argument("--test", type=Path, nargs="*", default=[], help="other tables")
+    parser.add_argument("--audio-root", type=Path, help="folder of the recordings (that of each table)")
+    parser.add_argument("--units", choices=UNITS, default="char")
+    parser.add_argument("--bands", type=int, default=80, help="mel bands of a frame")
+    parser.add_argument("--sample-rate", type=int, default=0, help="Hz; 0: that of the first recording")
+    parser.add_argument("--specaugment", choices=list(SPECAUGMENT), default="none", help="of fairseq, in training")
+    parser.add_argument("--bad-files", choices=["fail", "skip"], default="fail")
+    args = parser.parse_args()
+    if args.bands < 1:
+        raise ValueError(f"--bands {args.bands}: must be at least 1")
+    tables = {"train": args.train, "valid": args.valid, **{path.stem: path for path in args.test}}
+    if len(tables) < 2 + len(args.test):
+        raise ValueError("--test: tables of different names, and none that is called train or valid")
+    splits = {split: read_table(path, args.audio_root) for split, path in tables.items()}
+    rate = args.sample_rate or find_sample_rate(splits["train"])
+    counts = make_folder(
+        args.output, splits, Filterbank(rate, args.bands), units=args.units, specaugment=args.specaugment,
+        skips=args.bad_files == "skip", size=args.bands,
+    )  # fmt: skip
+    skipped = sum(map(len, splits.values())) - sum(counts.values())
+    said = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    print(f"recordings at {rate} Hz: {said}" + (f"; {skipped} skipped" if skipped else ""))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

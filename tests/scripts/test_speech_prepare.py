@@ -1,0 +1,172 @@
+"""From recordings to fairseq's manifests: values, slices, statistics, and every kind of bad file."""
+
+import sys
+
+import numpy
+import pytest
+import soundfile
+from fairseq.data.audio.audio_utils import get_features_or_waveform
+from fairseq.data.audio.speech_to_text_dataset import S2TDataConfig, SpeechToTextDatasetCreator
+from fairseq.data.dictionary import Dictionary
+from fairseq.data.encoders.characters import Characters
+
+from .loading import load_script
+
+audio = load_script("speech/audio.py")
+load_script("speech/manifest.py")
+prepare = load_script("speech/prepare.py")
+RATE = 8000
+
+
+def tone(hertz: float, seconds: float) -> numpy.ndarray:
+    return 0.3 * numpy.sin(2 * numpy.pi * hertz * numpy.arange(int(seconds * RATE)) / RATE)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two tables of two recordings each, wav and flac, one with two channels."""
+    for number, suffix in enumerate(("wav", "flac", "wav", "wav")):
+        samples = tone(200 * (number + 1), 0.3 + 0.1 * number)
+        soundfile.write(
+            tmp_path / f"{number}.{suffix}", numpy.stack([samples, samples], axis=1)[:, : 1 + number % 2], RATE
+        )
+    (tmp_path / "train.tsv").write_text("id\taudio\ttext\tspeaker\na\t0.wav\tone two\tann\nb\t1.flac\ttwo\tbob\n")
+    (tmp_path / "valid.tsv").write_text("id\taudio\ttext\na\t2.wav\ttwo  one\nb\t3.wav\tone\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, corpus, capsys):
+    def run(*args):
+        words = ["--output", corpus / "out", "--train", corpus / "train.tsv", "--valid", corpus / "valid.tsv", *args]
+        monkeypatch.setattr(sys, "argv", ["prepare.py", *map(str, words)])
+        prepare.main()
+        return capsys.readouterr()
+
+    return run
+
+
+def test_a_tone_is_in_its_band_and_frames_are_10_ms_apart():
+    bank = audio.Filterbank(RATE, 40)
+    low, high = (bank.of_samples(tone(hertz, 1.0), "tone") for hertz in (300, 3000))
+    assert low.shape == high.shape == (98, 40)  # windows of 25 ms in a second
+    assert low.mean(axis=0).argmax() < 15 < 30 < high.mean(axis=0).argmax()
+    louder = bank.of_samples(2 * tone(300, 1.0), "tone")
+    peak = low.mean(axis=0).argmax()
+    numpy.testing.assert_allclose((louder - low)[:, peak], numpy.log(4), atol=1e-3)  # energies are squares
+
+
+@pytest.mark.parametrize("units", ["char", "word"])
+def test_fairseq_reads_what_was_written(run, corpus, units):
+    assert run("--units", units, "--bands", "20").out == "recordings at 8000 Hz: train 2, valid 2\n"
+    config = S2TDataConfig(corpus / "out" / "config.yaml")
+    dictionary = Dictionary.load(str(corpus / "out" / "dict.txt"))
+    data = SpeechToTextDatasetCreator.from_tsv(
+        str(corpus / "out"), config, "valid", dictionary, None, Characters() if units == "char" else None, False, 1, 1
+    )
+    frames = audio.Filterbank(RATE, 20)(corpus / "2.wav")
+    statistics = numpy.load(corpus / "out" / "statistics.npz")
+    item = data[0]
+    numpy.testing.assert_allclose(item.source.numpy(), (frames - statistics["mean"]) / statistics["std"], rtol=1e-5)
+    words = "▁".join(["two", "one"]) if units == "char" else ["two", "one"]
+    assert [dictionary[index] for index in item.target[:-1]] == list(words)
+    train = numpy.concatenate([audio.Filterbank(RATE, 20)(corpus / name) for name in ("0.wav", "1.flac")])
+    numpy.testing.assert_allclose(statistics["mean"], train.mean(axis=0), rtol=1e-4)
+    numpy.testing.assert_allclose(statistics["std"], train.std(axis=0), rtol=1e-3)
+
+
+def test_slices_of_the_zip_are_the_features(run, corpus):
+    run()
+    rows = [line.split("\t") for line in (corpus / "out" / "train.tsv").read_text().splitlines()]
+    assert rows[0] == ["id", "audio", "n_frames", "tgt_text", "speaker"] and rows[2][3:] == ["two", "bob"]
+    for row, name in zip(rows[1:], ("0.wav", "1.flac"), strict=True):
+        expected = audio.Filterbank(RATE, 80)(corpus / name)
+        numpy.testing.assert_array_equal(get_features_or_waveform(str(corpus / "out" / row[1])), expected)
+        assert int(row[2]) == len(expected)
+
+
+def spoil(path, kind: str) -> None:
+    if kind == "missing":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("no sound")
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:20])
+    elif kind == "another rate":
+        soundfile.write(path, tone(100, 0.5), 2 * RATE)
+    else:
+        soundfile.write(path, tone(100, 0.01), RATE)
+
+
+BAD = {
+    "missing": "there is no such file",
+    "empty": "the file is empty",
+    "text": "not a recording that can be read",
+    "cut": "not a recording that can be read",
+    "another rate": "16000 samples a second, not 8000",
+    "short": "80 samples, too few for a window of 25 ms",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_fails_or_is_skipped(run, corpus, kind):
+    run()
+    before = (corpus / "out" / "features.zip").read_bytes()
+    spoil(corpus / "3.wav", kind)
+    with pytest.raises(ValueError, match=f"3.wav: {BAD[kind]}"):
+        run()
+    assert (corpus / "out" / "features.zip").read_bytes() == before  # what was there is not lost
+    assert sorted(path.name for path in (corpus / "out").iterdir()) == [
+        "config.yaml", "dict.txt", "features.zip", "statistics.npz", "train.tsv", "valid.tsv",
+    ]  # fmt: skip
+    output = run("--bad-files", "skip")
+    assert output.out == "recordings at 8000 Hz: train 2, valid 1; 1 skipped\n"
+    assert f"skipped: {corpus / '3.wav'}: {BAD[kind]}" in output.err
+
+
+def test_a_split_of_which_nothing_is_left_fails(run, corpus):
+    for name in ("2.wav", "3.wav"):
+        spoil(corpus / name, "empty")
+    with pytest.raises(ValueError, match="valid: none of its 2 recordings can be read"):
+        run("--bad-files", "skip")
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ("id\taudio\nx\t0.wav\n", "no column 'text' in its first line; it has id, audio"),
+        ("id\taudio\ttext\nx\t0.wav\n", "line 2: 2 fields for 3 columns"),
+        ("id\taudio\ttext\nx\t0.wav\ta\nx\t1.flac\tb\n", "line 3: the id 'x' stands in line 2 too"),
+        ("id\taudio\ttext\nx\t0.wav\t \n", "line 2: 'x' has no transcript"),
+        ("id\taudio\ttext\n", "no row below its first line"),
+    ],
+)
+def test_a_bad_table_is_refused(run, corpus, table, message):
+    (corpus / "train.tsv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        run()
+    assert not (corpus / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [(["--bands", "0"], "--bands 0: must be at least 1"), (["--units", "phone"], "'phone' \\(choose from"),
+     (["--test", "valid.tsv"], "--test: tables of different names")],
+)  # fmt: skip
+def test_bad_options_are_refused(run, args, message):
+    with pytest.raises(ValueError, match=message):
+        run(*args)
+
+
+def test_sphinx_features(tmp_path):
+    frames = numpy.arange(39, dtype=numpy.float32).reshape(3, 13)
+    path = tmp_path / "x.mfc"
+    path.write_bytes((39).to_bytes(4, "big") + frames.astype(">f4").tobytes())
+    numpy.testing.assert_array_equal(audio.read_sphinx(path), frames)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="x.mfc: 156 bytes are no Sphinx file of frames of 13 coefficients"):
+        audio.read_sphinx(path)
+    with pytest.raises(ValueError, match="y.mfc: there is no such file"):
+        audio.read_sphinx(tmp_path / "y.mfc")
