@@ -35,6 +35,7 @@ SPECAUGMENT = {
     "ld": {"freq_mask_N": 2, "freq_mask_F": 27, "time_mask_N": 2, "time_mask_T": 100, "time_mask_p": 1.0},
     "small": {"freq_mask_N": 2, "freq_mask_F": 13, "time_mask_N": 2, "time_mask_T": 20, "time_mask_p": 0.3},
 }
+CMVN = ("global", "utterance")
 
 
 def features_of(
@@ -43,7 +44,7 @@ def features_of(
     """The frames of all recordings, named `split/id`; those of the split `train` go into the statistics.
 
     Args:
-        extract: from a path to frames; raises ValueError for a file that it cannot read.
+        extract: from an `Utterance` to frames; raises ValueError for a file that it cannot read.
         skips: leave such files out and say so; else raise the ValueError.
     """
     total = sum(map(len, splits.values()))
@@ -52,7 +53,7 @@ def features_of(
             for utterance in utterances:
                 bar.update()
                 try:
-                    frames = extract(utterance.audio)
+                    frames = extract(utterance)
                 except ValueError as error:
                     if not skips:
                         raise
@@ -64,12 +65,14 @@ def features_of(
 
 
 def make_folder(
-    output: Path, splits: dict[str, list[Utterance]], extract, *, units: str, specaugment: str, skips: bool, size: int
-) -> dict[str, int]:
+    output: Path, splits: dict[str, list[Utterance]], extract, *,
+    units: str, cmvn: str, specaugment: str, skips: bool, size: int,
+) -> dict[str, int]:  # fmt: skip
     """Writes the folder. Returns how many recordings each split has got.
 
     Args:
         extract, skips: as in `features_of`.   size: F, numbers of a frame.
+        cmvn, specaugment: as the options of these names.
 
     Raises:
         ValueError: a bad file, or a split that has none left.
@@ -95,11 +98,11 @@ def make_folder(
         )
     write_dictionary(output / "dict.txt", (u.text for u in kept["train"]), units)
     statistics.save(output / "statistics.npz")
-    write_config(output, units, specaugment, size)
+    write_config(output, units, cmvn, specaugment, size)
     return {split: len(rows) for split, rows in kept.items()}
 
 
-def write_config(output: Path, units: str, specaugment: str, size: int) -> None:
+def write_config(output: Path, units: str, cmvn: str, specaugment: str, size: int) -> None:
     """Writes config.yaml; the paths in it are absolute, as fairseq wants that of the features."""
     import yaml
 
@@ -108,13 +111,14 @@ def write_config(output: Path, units: str, specaugment: str, size: int) -> None:
         "audio_root": str(output.resolve()),
         "input_feat_per_channel": size,
         "input_channels": 1,
-        "global_cmvn": {"stats_npz_path": str((output / "statistics.npz").resolve())},
-        "transforms": {"*": ["global_cmvn"]},
+        "transforms": {"*": [f"{cmvn}_cmvn"]},
     }
+    if cmvn == "global":
+        config["global_cmvn"] = {"stats_npz_path": str((output / "statistics.npz").resolve())}
     if units == "char":
         config["bpe_tokenizer"] = {"bpe": "characters"}
     if SPECAUGMENT[specaugment]:
-        config["transforms"]["_train"] = ["global_cmvn", "specaugment"]
+        config["transforms"]["_train"] = [f"{cmvn}_cmvn", "specaugment"]
         config["specaugment"] = SPECAUGMENT[specaugment]
     (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
@@ -146,6 +150,10 @@ def main() -> None:
     parser.add_argument("--units", choices=UNITS, default="char")
     parser.add_argument("--bands", type=int, default=80, help="mel bands of a frame")
     parser.add_argument("--sample-rate", type=int, default=0, help="Hz; 0: that of the first recording")
+    parser.add_argument(
+        "--cmvn", choices=CMVN, default="global",
+        help="features get the mean 0 and the deviation 1 over the training, or over each recording",
+    )  # fmt: skip
     parser.add_argument("--specaugment", choices=list(SPECAUGMENT), default="none", help="of fairseq, in training")
     parser.add_argument("--bad-files", choices=["fail", "skip"], default="fail")
     args = parser.parse_args()
@@ -156,9 +164,10 @@ def main() -> None:
         raise ValueError("--test: tables of different names, and none that is called train or valid")
     splits = {split: read_table(path, args.audio_root) for split, path in tables.items()}
     rate = args.sample_rate or find_sample_rate(splits["train"])
+    bank = Filterbank(rate, args.bands)
     counts = make_folder(
-        args.output, splits, Filterbank(rate, args.bands), units=args.units, specaugment=args.specaugment,
-        skips=args.bad_files == "skip", size=args.bands,
+        args.output, splits, lambda utterance: bank(utterance.audio), units=args.units, cmvn=args.cmvn,
+        specaugment=args.specaugment, skips=args.bad_files == "skip", size=args.bands,
     )  # fmt: skip
     skipped = sum(map(len, splits.values())) - sum(counts.values())
     said = ", ".join(f"{split} {count:,}" for split, count in counts.items())
