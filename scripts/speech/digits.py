@@ -4,9 +4,9 @@ usage: digits.py --data FOLDER --output FOLDER [--unseen SPEAKER] [--strings 400
 
 FOLDER holds the recordings of the Free Spoken Digit Dataset, {digit}_{speaker}_{index}.wav at 8 kHz. A string is one to
 seven digits of one speaker, with up to 0.15 s of quiet between them. Of every speaker and digit, the recordings 0 to 4
-are those of the test, as the corpus says, 5 to 9 validate, the others train. With --unseen, all of one speaker's are the
-test, and the other speakers' 0 to 9 validate. The test's recordings are dealt into strings four times, each time all of
-them. In training a string is played up to a tenth faster or slower, pitch and all.
+are those of the test, as the corpus says, 5 to 9 validate, the others train. With --unseen, one speaker's are the test,
+all of them, and the other speakers' 0 to 9 validate. The test's recordings are dealt into strings four times, each once
+a time. In training a string is played up to a tenth faster or slower, pitch and all.
 """
 
 import argparse
