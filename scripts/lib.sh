@@ -297,6 +297,14 @@ logged() { # log [--epochs N] command...
   "$PY" "$ROOT/scripts/show_progress.py" --log "$log" ${view[@]+"${view[@]}"} -- "$@"
 }
 
+# Whether this CPU multiplies bfloat16 matrices.
+cpu_has_bfloat16() {
+  local answer
+  # `ops` by itself imports torch alone, and fairseq takes seconds.
+  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.products import cpu_has_bfloat16; print(cpu_has_bfloat16())')
+  [ "$answer" = True ]
+}
+
 # fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
 check_train_args() {
   local settings

@@ -170,13 +170,6 @@ set_dtype_args() {
   esac
 }
 
-cpu_has_bfloat16() {
-  local answer
-  # `ops` by itself imports torch alone, and fairseq takes seconds.
-  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.products import cpu_has_bfloat16; print(cpu_has_bfloat16())')
-  [ "$answer" = True ]
-}
-
 # Sets TRAIN_COMMAND: the whole fairseq-train command but for where its processes run.
 set_train_command() {
   set_schedule_args

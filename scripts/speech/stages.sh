@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The stages of the recipes of speech, in their order. Sourced by their run.sh, after scripts/lib.sh and settings.sh. A
+# recipe sets FEATURE_SETTINGS and FEATURE_COMMAND, which makes its features in the folder that is given last.
+# shellcheck disable=SC2154  # opt_* are set by name, from the table
+
+# What comes before the stages: mistakes show before anything is installed.
+start_speech() { # default-work
+  local argument
+  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
+    case ${argument%%=*} in
+      --max-epoch | --max-update) die "$argument after --: say --epochs before it" ;;
+      --save-dir) die "$argument after --: say --work before it" ;;
+      --seed) die "$argument after --: say --seed before it" ;;
+      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
+    esac
+  done
+  [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
+  if [ "$opt_work" = "$1" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
+  case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
+  mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
+  if [ "$opt_threads" -gt 0 ]; then export OMP_NUM_THREADS=$opt_threads; fi
+  set_train_args
+  lock_work
+  cd "$ROOT" || die "$ROOT is gone"
+  # shellcheck source=scripts/setup.sh
+  source scripts/setup.sh
+  check_train_args
+}
+
+# Contents and not dates: copying a corpus must not cost a training.
+corpus_sum() { # file...
+  printf 'corpus=%s\n' "$(cat "$@" | cksum)"
+}
+
+features_stage() {
+  local said
+  if stage_due features "$FEATURE_SETTINGS"; then
+    rm -rf "$WORK/data"
+    say features "into $WORK/data"
+    said=$("${FEATURE_COMMAND[@]}" "$WORK/data")
+    say features "$said"
+    stage_done features "$FEATURE_SETTINGS"
+  fi
+}
+
+train_stage() {
+  local settings former number=1 dtype=()
+  settings=$(
+    input_stamp features
+    # shellcheck disable=SC2086  # a list
+    settings_of $MODEL_SETTINGS
+    printf 'arguments=%s\n' "${EXTRA[*]-}"
+  )
+  if [ -f "$WORK/stamps/training" ] && [ "$(cat "$WORK/stamps/training")" = "$settings" ]; then
+    say training "done before"
+    return 0
+  fi
+  former=$(cat "$WORK/checkpoints/settings" 2>/dev/null || true)
+  if [ -n "$former" ] && [ "$former" != "$settings" ]; then
+    while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
+    mkdir -p "$WORK/old-$number"
+    mv "$WORK/checkpoints" "$WORK/old-$number/"
+    mv "$WORK/logs/train.log" "$WORK/model.pt" "$WORK/old-$number/" 2>/dev/null || true
+    rm -f "$WORK/stamps/training"
+    say training "from the start, for a change of: $(describe_change "$former" "$settings"); the former one is now in $WORK/old-$number"
+  fi
+  [ -e "$WORK/checkpoints/checkpoint_last.pt" ] || rm -f "$WORK/logs/train.log"
+  mkdir -p "$WORK/checkpoints"
+  printf '%s\n' "$settings" >"$WORK/checkpoints/settings"
+  "$PY" scripts/repair_checkpoints.py "$WORK/checkpoints"
+  case $opt_compute_dtype in
+    bfloat16) dtype=(--compute-dtype bfloat16) ;;
+    auto) if cpu_has_bfloat16; then dtype=(--compute-dtype bfloat16); fi ;;
+  esac
+  say training "epochs: $opt_epochs${dtype[1]:+, in ${dtype[1]}}; full log: $WORK/logs/train.log"
+  logged train --epochs "$opt_epochs" fairseq-train "$WORK/data" --user-dir s2s_plugin "${TRAIN_ARGS[@]}" \
+    ${dtype[@]+"${dtype[@]}"} --save-dir "$WORK/checkpoints" --log-format json --log-interval 20
+  # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
+  logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "$WORK"/checkpoints/checkpoint[0-9]*.pt
+  stage_done training "$settings"
+}
+
+score_stage() { # split
+  local settings
+  settings=$(
+    input_stamp training
+    settings_of beam lenpen max-len-b
+  )
+  stage_due "$1" "$settings" || return 0
+  logged "generate-$1" fairseq-generate "$WORK/data" --user-dir s2s_plugin --task speech_to_text --cpu --num-workers 0 \
+    --path "$WORK/model.pt" --gen-subset "$1" --max-tokens 20000 --required-batch-size-multiple 1 --beam "$opt_beam" --lenpen "$opt_lenpen" \
+    --max-len-b "$opt_max_len_b" --scoring wer --results-path "$WORK"
+  say "$1" "word error rate $(sed -n 's/^.*WER: \([0-9.]*\).*$/\1/p' "$WORK/generate-$1.txt" | tail -n 1) %"
+  stage_done "$1" "$settings"
+}
+
+attention_stage() { # split
+  local settings
+  settings=$(
+    input_stamp training
+    settings_of beam max-len-b
+  )
+  stage_due "attention-$1" "$settings" || return 0
+  logged "attention-$1" "$PY" scripts/speech/attention.py "$WORK/data" --path "$WORK/model.pt" --split "$1" \
+    --beam "$opt_beam" --max-len-b "$opt_max_len_b" --picture "$WORK/attention-$1.png"
+  say "attention" "$(tail -n 1 "$WORK/logs/attention-$1.log"); picture: $WORK/attention-$1.png"
+  stage_done "attention-$1" "$settings"
+}
+
+speech_stages() {
+  local splits=(valid) split
+  if [ "$opt_test" = 1 ]; then splits=(test); fi
+  features_stage
+  train_stage
+  for split in "${splits[@]}"; do
+    score_stage "$split"
+    attention_stage "$split"
+    printf '\nThe first recordings of %s, what is said and what was heard:\n' "$split"
+    awk -F '\t' '/^T-/ { said[substr($1, 3)] = $2 } /^D-/ { heard[substr($1, 3)] = $3 }
+      END { for (k = 0; k < 5 && k in said; k++) printf "  %s\n    %s\n", said[k], heard[k] }' "$WORK/generate-$split.txt"
+    echo
+    if [ "$opt_smoke" = 1 ]; then echo "A smoke run: it trained too little for these numbers to mean anything."; fi
+    tail -n 1 "$WORK/generate-$split.txt"
+  done
+  echo "Model:  $WORK/model.pt"
+}
