@@ -4,7 +4,7 @@ usage: an4.py --data FOLDER --output FOLDER [--tempos 0.9 1 1.1]
 
 FOLDER has etc/ and feat/ of the corpus (CMU: spelled names, numbers, commands), 948 recordings to train with and 130 to
 test, as Sphinx's 13 cepstra of 10 ms frames. To them come their first and second differences in time, which makes
-39 numbers a frame. The last six speakers of the training are set aside to validate with. --tempos adds the training's
+39 numbers a frame. Every twelfth speaker of the training is set aside to validate with. --tempos adds the training's
 recordings played faster (above 1) and slower, by interpolation between frames.
 """
 
@@ -19,7 +19,8 @@ from manifest import Utterance
 from prepare import Parser, make_folder
 
 COEFFICIENTS = 13
-VALIDATION_SPEAKERS = 6
+VALIDATION_EVERY = 12
+"""Speakers: their names say who is a woman and who a man, so a run of them in their order would be of one kind."""
 
 
 def read_split(data: Path, split: str) -> list[Utterance]:
@@ -33,7 +34,7 @@ def read_split(data: Path, split: str) -> list[Utterance]:
         match = re.fullmatch(r"(?:<s> )?(.+?)(?: </s>)? \((\S+)\)", line.strip())
         if match is None or match[2] != file.rsplit("/", 1)[-1]:
             raise ValueError(f"{data}/etc/an4_{split}.transcription: {line!r} is not the transcription of {file}")
-        found.append(Utterance(match[2], data / "feat" / f"{file}.mfc", match[1], file.split("/")[1]))
+        found.append(Utterance(match[2], data / "feat" / f"{file}.mfc", match[1], Path(file).parent.name))
     return found
 
 
@@ -61,7 +62,7 @@ def main() -> None:
     if not all(0.5 <= tempo <= 2 for tempo in args.tempos):
         raise ValueError(f"--tempos {' '.join(map(str, args.tempos))}: numbers from 0.5 to 2")
     heard = read_split(args.data, "train")
-    speakers = sorted({utterance.speaker for utterance in heard})[-VALIDATION_SPEAKERS:]
+    speakers = sorted({utterance.speaker for utterance in heard})[VALIDATION_EVERY // 2 :: VALIDATION_EVERY]
     splits = {
         "train": [
             utterance._replace(name=f"{utterance.name}@{tempo}")

@@ -31,8 +31,9 @@ def find_recordings(data: Path) -> dict[str, list[tuple[int, int, Path]]]:
     """By speaker the digit, the index and the file of each recording. Raises ValueError where there are none."""
     found = defaultdict(list)
     for path in sorted(data.glob("*_*_*.wav")):
-        digit, speaker, index = path.stem.split("_")
-        if not (digit in list("0123456789") and index.isdecimal()):
+        digit, _, rest = path.stem.partition("_")
+        speaker, _, index = rest.rpartition("_")
+        if not (digit in list("0123456789") and speaker and index.isdecimal()):
             raise ValueError(f"{path}: the name is not of the form digit_speaker_index.wav")
         found[speaker].append((int(digit), int(index), path))
     if not found:
@@ -126,16 +127,20 @@ def main() -> None:
     for option in ("strings", "valid_strings", "bands"):
         if getattr(args, option) < 1:
             raise ValueError(f"--{option.replace('_', '-')} {getattr(args, option)}: must be at least 1")
-    rng, strings = random.Random(args.seed), Strings(Filterbank(SAMPLE_RATE, args.bands))
+    strings = Strings(Filterbank(SAMPLE_RATE, args.bands))
     pools = share_out(find_recordings(args.data), args.unseen)
+    # Each split by a generator of its own: more strings to train with leave those of the test as they are.
+    rngs = {split: random.Random(f"{split} {args.seed}") for split in pools}
     drawn = {
-        "train": draw_strings(pools["train"], args.strings, rng),
-        "valid": draw_strings(pools["valid"], args.valid_strings, rng),
-        "test": [string for _ in range(DEALS) for string in deal_strings(pools["test"], rng)],
+        "train": draw_strings(pools["train"], args.strings, rngs["train"]),
+        "valid": draw_strings(pools["valid"], args.valid_strings, rngs["valid"]),
+        "test": [string for _ in range(DEALS) for string in deal_strings(pools["test"], rngs["test"])],
     }
     splits = {
         split: [
-            strings.add(f"{split}-{number}", *string, rng.choice(SPEEDS) if split == "train" else 1.0, rng)
+            strings.add(
+                f"{split}-{number}", *string, rngs[split].choice(SPEEDS) if split == "train" else 1.0, rngs[split]
+            )
             for number, string in enumerate(rows)
         ]
         for split, rows in drawn.items()

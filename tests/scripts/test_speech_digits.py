@@ -54,6 +54,9 @@ def test_strings_are_words_of_one_speaker(run, corpus):
     before = (corpus / "out" / "features.zip").read_bytes()
     run()
     assert (corpus / "out" / "features.zip").read_bytes() == before
+    test = rows(corpus, "test")
+    run("--strings", 20)
+    assert [row[3:] for row in rows(corpus, "test")] == [row[3:] for row in test]
     run("--seed", 2)
     assert (corpus / "out" / "features.zip").read_bytes() != before
 
