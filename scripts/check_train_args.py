@@ -22,6 +22,8 @@ def main() -> None:
     utils.import_user_module(known)
     from s2s_plugin.tasks.attn_translation import check_tokenizer
 
+    if known.task not in FAMILIES:
+        sys.exit(f"error: --task {known.task}: choose from {', '.join(FAMILIES)}")
     of_family = (name for name in ARCH_MODEL_REGISTRY if name.startswith(FAMILIES[known.task]))
     fit = sorted(name for name in of_family if not name.startswith("lstm_lm"))
     if known.arch not in fit:

@@ -52,6 +52,7 @@ value_fault() { # kind value
       done
       [ -z "$(tr -s ' ' '\n' <<<"$2" | sort | uniq -d)" ] || echo "says one twice"
       ;;
+    list) [[ $2 =~ ^[0-9.]+(,[0-9.]+)*$ ]] || echo "must be numbers with commas between" ;;
     word) [[ $2 =~ ^[A-Za-z0-9_-]+$ ]] || echo "must be a name of letters, digits and _" ;;
     flag) [[ $2 =~ ^[01]$ ]] || echo "must be 1 (yes) or 0 (no)" ;;
     file)

@@ -15,7 +15,7 @@ What to do
   data   | folder | | the folder an4 of the corpus, with etc/ and feat/
   test   | flag   | 0 | measure on the test recordings: for the end, when all settings stand
   work   | path   | work/an4 | folder for everything that is made
-  tempos | word   | 0.9,1.0,1.1 | tempos that the training's recordings are heard at
+  tempos | list   | 0.9,1.0,1.1 | tempos that the training's recordings are heard at
 $SPEECH_OPTIONS
 "
 SMOKE_DIFFERENCES="$SPEECH_SMOKE work=work/an4_smoke tempos=1.0"
@@ -24,8 +24,8 @@ usage() {
   cat <<'END'
 usage: bash examples/an4/run.sh --data FOLDER [options] [-- further arguments of fairseq-train]
 
-Trains an attention RNN on the 948 utterances of AN4, from the corpus's features to characters, and prints the word error
-rate on six speakers that are set aside; with --test, on the corpus's 130 test utterances instead. Sets up its own Python
+Trains an attention RNN on the utterances of AN4, from the corpus's features to characters, and prints the word error
+rate on the six of its 74 speakers that are set aside; with --test, on the corpus's 130 test utterances instead. Sets up its own Python
 environment. Safe to stop and to start again: what is done is skipped, an interrupted training goes on, a changed
 setting redoes only what depends on it.
 END

@@ -54,7 +54,7 @@ if [ "$stand_in" = 1 ]; then
 fi
 FEATURE_SETTINGS=$(
   settings_of unseen strings
-  printf 'corpus=%s\n' "$(find "$opt_data" -name '*.wav' -print | sort | while IFS= read -r file; do cksum <"$file"; done | cksum)"
+  printf 'corpus=%s\n' "$(find "$opt_data" -name '*.wav' -print | sort | while IFS= read -r file; do echo "${file##*/} $(cksum <"$file")"; done | cksum)"
 )
 FEATURE_COMMAND=("$PY" scripts/speech/digits.py --data "$opt_data" --strings "$opt_strings")
 if [ -n "$opt_unseen" ]; then FEATURE_COMMAND+=(--unseen "$opt_unseen"); fi

@@ -98,7 +98,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             )
         self.coverage_lambda, self.alignment_lambda, self.ctc_weight = weights.values()
         self.eos_idx = task.target_dictionary.eos()
-        self.blank_idx = task.target_dictionary.bos()  # which no target holds
+        self.blank_idx = task.target_dictionary.bos()  # which stands for the blank
         self.alignment_kind = str(alignment_loss)
 
     def forward(self, model, sample, reduce=True):
@@ -110,6 +110,9 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             )
         if decoder.adaptive_softmax is not None:
             raise ValueError("--adaptive-softmax-cutoff goes with --criterion adaptive_loss")
+        has_ctc = getattr(getattr(model, "encoder", None), "ctc_proj", None) is not None
+        if bool(self.ctc_weight) != has_ctc:
+            raise ValueError(f"--ctc-weight {self.ctc_weight} and --encoder-ctc of the model go together, or neither")
         if self.terms and not reduce:
             raise ValueError(f"{' and '.join(self.terms)}: there is no loss for every token, only the sum")
         if self.report_accuracy or not reduce:
@@ -124,8 +127,8 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
         loss, logging_output["nll_loss"] = self.word_loss(decoder, features, extra, sample["target"])
         if self.coverage_lambda or self.alignment_lambda:
             loss = loss + self.attention_terms(extra["attn"], sample, logging_output)
-        if self.ctc_weight or "ctc" in extra:
-            loss = self.add_ctc(loss, extra.get("ctc"), sample["target"], logging_output)
+        if self.ctc_weight:
+            loss = self.add_ctc(loss, *extra["ctc"], sample["target"][:, self.ignore_prefix_size :], logging_output)
         logging_output["loss"] = loss.detach()
         return loss, sample_size, logging_output
 
@@ -167,15 +170,12 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
             total = total + self.alignment_lambda * part
         return total
 
-    def add_ctc(self, loss, ctc, target, logging_output):
+    def add_ctc(self, loss, lprobs, steps, target, logging_output):
         """(1 - weight) loss + weight CTC (Graves et al. 2006; Watanabe et al. 2017, eq. 18), the latter logged.
 
         Args:
-            ctc: log-probabilities (B, S, V) and steps (B,) of the encoder, or None.   target: (B, T).
+            lprobs: (B, S, V).   steps: (B,), real ones of the encoder.   target: (B, T), without an ignored prefix.
         """
-        if ctc is None or not self.ctc_weight:
-            raise ValueError(f"--ctc-weight {self.ctc_weight} and --encoder-ctc of the model go together, or neither")
-        lprobs, steps = ctc
         labels = (target.ne(self.padding_idx) & target.ne(self.eos_idx)).sum(dim=1)  # the end is none
         part = F.ctc_loss(
             lprobs.transpose(0, 1), target, steps, labels, blank=self.blank_idx, reduction="sum", zero_infinity=True

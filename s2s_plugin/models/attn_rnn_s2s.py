@@ -76,16 +76,19 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionaries have other sizes than the task's."""
-        for side in ("encoder", "decoder"):
-            name = f"{side}.embed_tokens.weight"
-            words = getattr(self, side).embed_tokens.num_embeddings
-            if name in state_dict and state_dict[name].size(0) != words:
-                which = "source" if side == "encoder" else "target"
-                raise ValueError(
-                    f"the {which} dictionary holds {words} symbols, but the checkpoint was trained with "
-                    f"{state_dict[name].size(0)}: use the dict.*.txt of its training"
-                )
+        check_vocabulary(state_dict, "encoder", self.encoder.embed_tokens, "source")
+        check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+
+def check_vocabulary(state_dict, side: str, embed_tokens: nn.Embedding, which: str) -> None:
+    """Raises ValueError where the dictionary has another size than that of the checkpoint."""
+    name, words = f"{side}.embed_tokens.weight", embed_tokens.num_embeddings
+    if name in state_dict and state_dict[name].size(0) != words:
+        raise ValueError(
+            f"the {which} dictionary holds {words} symbols, but the checkpoint was trained with "
+            f"{state_dict[name].size(0)}: use the dict.*.txt of its training"
+        )
 
 
 def embed_and_project(

@@ -4,7 +4,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
 from ..modules.precision import check_compute_dtype
-from .attn_rnn_s2s import embed_and_project, fill_defaults
+from .attn_rnn_s2s import check_vocabulary, embed_and_project, fill_defaults
 from .build import build_decoder, build_speech_encoder
 from .check import check_options, check_sharing
 from .config import AttnRNNS2TConfig
@@ -34,15 +34,16 @@ class AttnRNNS2TModel(FairseqEncoderDecoderModel):
         features = getattr(cfg, "input_feat_per_channel", None)
         if features is None:
             raise ValueError("attn_rnn_s2t reads frames of features: use --task speech_to_text")
+        criterion = str(getattr(cfg, "criterion", None) or "")
+        if cfg.encoder_ctc and criterion not in ("", "attn_label_smoothed_cross_entropy") and "${" not in criterion:
+            raise ValueError(
+                f"--encoder-ctc goes with --criterion attn_label_smoothed_cross_entropy --ctc-weight, not {criterion}"
+            )
         check_compute_dtype(str(cfg.compute_dtype))
         check_options(cfg, AttnRNNS2TConfig())
         check_sharing(cfg, task)
         encoder = build_speech_encoder(cfg, int(features) * int(cfg.input_channels))
-        embed = build_embedding(
-            task.target_dictionary, cfg.decoder_embed_dim, cfg.decoder_embed_path, "--decoder-embed-dim"
-        )
-        if cfg.decoder_freeze_embed:
-            embed.weight.requires_grad_(False)
+        embed = build_embedding(task.target_dictionary, cfg.decoder_embed_dim, None, "--decoder-embed-dim")
         return cls(
             AttnRNNSpeechEncoder(
                 encoder,
@@ -76,6 +77,11 @@ class AttnRNNS2TModel(FairseqEncoderDecoderModel):
         if self.encoder.ctc_proj is not None:
             extra["ctc"] = self.encoder.ctc_lprobs(encoder_out), (~encoder_out.state.padding_mask).sum(dim=1)
         return y, extra
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        """Raises ValueError where the checkpoint's dictionary has another size than the task's."""
+        check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
 
 @register_model_architecture("attn_rnn_s2t", "attn_rnn_s2t")

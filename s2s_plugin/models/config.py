@@ -67,10 +67,6 @@ class AttnRNNConfig(FairseqDataclass):
 
     decoder_cell: CELLS = field(default="gru", metadata={"help": "recurrent cell of the decoder"})
     decoder_embed_dim: int = field(default=512, metadata={"help": "width of the target embeddings"})
-    decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "file of pretrained target embeddings: 'word value value ...' a line"}
-    )
-    decoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the target embeddings"})
     decoder_hidden_size: Optional[int] = field(
         default=None, metadata={"help": "state of the decoder (default: --decoder-embed-dim)"}
     )
@@ -185,6 +181,10 @@ class AttnRNNS2SConfig(AttnRNNConfig):
     encoder_word_dropout: float = field(
         default=0.0, metadata={"help": "share of the source words whose embeddings are left out in training"}
     )
+    decoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "file of pretrained target embeddings: 'word value value ...' a line"}
+    )
+    decoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the target embeddings"})
     encoder_residual: bool = field(
         default=False, metadata={"help": "add the input of every encoder layer above the first to its output"}
     )

@@ -113,6 +113,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
                 y = copy_lprobs(y, out.gen_logit, out.attn, encoder_out.copy_source)
         if incremental_state is not None:
             saved = dict(out.state._asdict(), rows=encoder_out.rows)
+            if saved["attn"] is not None:  # fairseq takes the mean of an ensemble in the tensor that it is given
+                saved["attn"] = saved["attn"].clone()
             self.set_incremental_state(incremental_state, STATE, saved)
         return y, extra
 

@@ -27,13 +27,18 @@ class AttnRNNSpeechEncoder(FairseqEncoder):
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> EncoderOut:
         """Args: src_tokens (B, N, F), frames padded at the end; src_lengths (B,) int64, real frames."""
+        # fairseq-generate --fp16 halves the model and not the frames.
+        frames = src_tokens.to(next(self.parameters()).dtype)
         with compute_in(self.compute_dtype, src_tokens.device):
-            state = self.encoder(src_tokens, src_lengths)
+            state = self.encoder(frames, src_lengths)
         return EncoderOut(state, torch.arange(src_tokens.size(0), device=src_tokens.device), None)
 
     def ctc_lprobs(self, encoder_out: EncoderOut) -> Tensor:
-        """Log-probabilities of the CTC output, (B, S, V) float32."""
-        return torch.log_softmax(self.ctc_proj(encoder_out.state.memory).float(), dim=2)
+        """Log-probabilities of the CTC output, (B, S, V) in float32 or better."""
+        memory = encoder_out.state.memory
+        with compute_in(self.compute_dtype, memory.device):
+            logits = self.ctc_proj(memory)
+        return torch.log_softmax(logits, dim=2, dtype=torch.promote_types(logits.dtype, torch.float32))
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
         """See `reorder`."""

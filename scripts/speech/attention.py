@@ -39,7 +39,7 @@ def share_forward(weights: list[numpy.ndarray]) -> tuple[int, int]:
     return sum(int((step >= 0).sum()) for step in steps), sum(map(len, steps))
 
 
-def transcribe(data: str, path: str, split: str, beam: int, longest: int):
+def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longest: int):
     """Yields `Heard` for all recordings of a split, in the order of the manifest."""
     import torch
     from fairseq import checkpoint_utils, utils
@@ -51,7 +51,7 @@ def transcribe(data: str, path: str, split: str, beam: int, longest: int):
     task.load_dataset(split)
     dataset = task.dataset(split)
     names = [row["id"] for row in SpeechToTextDatasetCreator._load_samples_from_tsv(data, split)]
-    search = argparse.Namespace(beam=beam, max_len_a=0, max_len_b=longest)
+    search = argparse.Namespace(beam=beam, lenpen=lenpen, max_len_a=0, max_len_b=longest)
     generator = task.build_generator(models, search)
     dictionary = task.target_dictionary
     for model in models:
@@ -60,6 +60,8 @@ def transcribe(data: str, path: str, split: str, beam: int, longest: int):
         sample = dataset.collater([dataset[index]])
         with torch.no_grad():
             best = task.inference_step(generator, models, sample)[0][0]
+        if best["attention"].numel() == 0:
+            raise ValueError(f"--path {path}: the model has no attention")
         symbols = [dictionary[token] for token in best["tokens"][:-1].tolist()] + ["</s>"]
         yield Heard(name, sample["net_input"]["src_tokens"][0].numpy(), symbols, best["attention"].t().numpy())
 
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--path", required=True, help="the model")
     parser.add_argument("--split", default="test", help="recordings of this manifest")
     parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--lenpen", type=float, default=1.0)
     parser.add_argument("--max-len-b", type=int, default=200, help="symbols of a transcript, at most")
     parser.add_argument("--picture", type=Path, help="file for the picture, .png, .svg or .pdf")
     parser.add_argument("--ids", nargs="+", help="recordings of the picture (the first of the split)")
@@ -125,7 +128,7 @@ def main() -> None:
     if args.picture and not args.picture.absolute().parent.is_dir():
         raise ValueError(f"--picture {args.picture}: there is no folder {args.picture.parent}")
     weights, drawn = [], {}
-    for heard in transcribe(args.data, args.path, args.split, args.beam, args.max_len_b):
+    for heard in transcribe(args.data, args.path, args.split, args.beam, args.lenpen, args.max_len_b):
         weights.append(heard.weights)
         if args.picture and (heard.name in args.ids if args.ids else not drawn):
             drawn[heard.name] = heard

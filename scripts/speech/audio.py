@@ -20,7 +20,8 @@ class Filterbank(NamedTuple):
         """The frames (N, F) float32 of a recording, whose channels are averaged.
 
         Raises:
-            ValueError: no file, no audio, another sample rate, or too short for a window; the message names it.
+            ValueError: no file, no audio, another sample rate, samples that are no numbers, or too few for a
+                window; the message names it.
         """
         return self.of_samples(read_samples(path, self.sample_rate), path)
 
@@ -54,6 +55,8 @@ def read_samples(path: Path, sample_rate: int) -> numpy.ndarray:
         raise ValueError(f"{path}: not a recording that can be read ({error})") from None
     if rate != sample_rate:
         raise ValueError(f"{path}: {rate} samples a second, not {sample_rate}")
+    if not numpy.isfinite(samples).all():
+        raise ValueError(f"{path}: holds samples that are no numbers")
     return samples.mean(axis=1)
 
 

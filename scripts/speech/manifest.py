@@ -36,16 +36,17 @@ def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
     Raises:
         ValueError: a column or a field is missing, an id is there twice, or there is no row.
     """
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = path.read_text(encoding="utf-8-sig").rstrip("\r\n").split("\n")
     names = lines[0].rstrip("\r").split("\t")
     missing = [name for name in ("id", "audio", "text") if name not in names]
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r} in its first line; it has {', '.join(names)}")
     found, seen = [], {}
     for number, line in enumerate(lines[1:], start=2):
-        fields = dict(zip(names, line.rstrip("\r").split("\t"), strict=False))
-        if len(fields) < len(names):
-            raise ValueError(f"{path}, line {number}: {len(fields)} fields for {len(names)} columns")
+        values = line.rstrip("\r").split("\t")
+        if len(values) != len(names):
+            raise ValueError(f"{path}, line {number}: {len(values)} fields for {len(names)} columns")
+        fields = dict(zip(names, values, strict=True))
         name, text = fields["id"], " ".join(fields["text"].split())
         if name in seen:
             raise ValueError(f"{path}, line {number}: the id {name!r} stands in line {seen[name]} too")
@@ -79,14 +80,27 @@ def write_manifest(path: Path, rows: Iterable[tuple[str, str, int, str, str]]) -
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a table is one that `write_manifest` wrote."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n").split("\t") == list(COLUMNS)
+
+
 def split_text(text: str, units: str) -> list[str]:
     """Symbols of a transcript, as fairseq makes them at training time: characters, or words."""
     return list(text.replace(" ", SPACE)) if units == "char" else text.split()
 
 
 def write_dictionary(path: Path, texts: Iterable[str], units: str) -> int:
-    """Writes the symbols of the transcripts, most frequent first. Returns how many there are."""
+    """Writes the symbols of the transcripts, most frequent first. Returns how many there are.
+
+    Raises:
+        ValueError: a symbol that fairseq keeps for itself.
+    """
     counts = Counter(symbol for text in texts for symbol in split_text(text, units))
+    taken = [symbol for symbol in ("<s>", "<pad>", "</s>", "<unk>") if symbol in counts]
+    if taken:
+        raise ValueError(f"a transcript holds the word {taken[0]}, which fairseq keeps for itself")
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     path.write_text("".join(f"{symbol} {count}\n" for symbol, count in rows), encoding="utf-8")
     return len(rows)

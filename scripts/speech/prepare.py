@@ -8,7 +8,8 @@ recordings, SPLIT.tsv for each table (named after its file for --test), dict.txt
 the training's mean and deviation of each band.
 
 All recordings are read before anything is written over. One that is missing, empty, no audio, or of another sample
-rate than the others is named; then the run fails, or with --bad-files skip goes on without it.
+rate than --sample-rate, or than the first one, is named; then the run fails, or with --bad-files skip goes on
+without it.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from manifest import (
     UNITS,
     Statistics,
     Utterance,
+    is_manifest,
     read_table,
     write_dictionary,
     write_features,
@@ -79,31 +81,36 @@ def make_folder(
     """
     output.mkdir(parents=True, exist_ok=True)
     statistics, by_name = Statistics(), {}
-    unfinished = output / "features.zip.new"
+    new = {name: output / f"{name}.new" for name in ("features.zip", "dict.txt", "config.yaml")}
+    new |= {f"{split}.tsv": output / f"{split}.tsv.new" for split in splits}
     try:
-        written = write_features(unfinished, features_of(splits, extract, skips, statistics))
-        for name, place, count in written:
-            by_name[name] = place.replace(unfinished.name, "features.zip"), count
+        for name, place, count in write_features(new["features.zip"], features_of(splits, extract, skips, statistics)):
+            by_name[name] = place.replace("features.zip.new", "features.zip"), count
         kept = {split: [u for u in rows if f"{split}/{u.name}" in by_name] for split, rows in splits.items()}
         for split, rows in kept.items():
             if not rows:
                 raise ValueError(f"{split}: none of its {len(splits[split])} recordings can be read")
-        unfinished.replace(output / "features.zip")
+            found = ((u, *by_name[f"{split}/{u.name}"]) for u in rows)
+            write_manifest(
+                new[f"{split}.tsv"], ((u.name, place, count, u.text, u.speaker) for u, place, count in found)
+            )
+        write_dictionary(new["dict.txt"], (u.text for u in kept["train"]), units)
+        write_config(new["config.yaml"], output, units, cmvn, specaugment, size)
+        # Manifests of other splits would point into features that are gone.
+        for path in output.glob("*.tsv"):
+            if is_manifest(path):
+                path.unlink()
+        statistics.save(output / "statistics.npz")
+        for name, path in new.items():
+            path.replace(output / name)
     finally:
-        unfinished.unlink(missing_ok=True)
-    for split, rows in kept.items():
-        found = ((u, *by_name[f"{split}/{u.name}"]) for u in rows)
-        write_manifest(
-            output / f"{split}.tsv", ((u.name, place, count, u.text, u.speaker) for u, place, count in found)
-        )
-    write_dictionary(output / "dict.txt", (u.text for u in kept["train"]), units)
-    statistics.save(output / "statistics.npz")
-    write_config(output, units, cmvn, specaugment, size)
+        for path in new.values():
+            path.unlink(missing_ok=True)
     return {split: len(rows) for split, rows in kept.items()}
 
 
-def write_config(output: Path, units: str, cmvn: str, specaugment: str, size: int) -> None:
-    """Writes config.yaml; the paths in it are absolute, as fairseq wants that of the features."""
+def write_config(path: Path, output: Path, units: str, cmvn: str, specaugment: str, size: int) -> None:
+    """Writes the config.yaml of the folder `output`, whose absolute path is in it, as fairseq wants it."""
     import yaml
 
     config = {
@@ -120,7 +127,7 @@ def write_config(output: Path, units: str, cmvn: str, specaugment: str, size: in
     if SPECAUGMENT[specaugment]:
         config["transforms"]["_train"] = [f"{cmvn}_cmvn", "specaugment"]
         config["specaugment"] = SPECAUGMENT[specaugment]
-    (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def find_sample_rate(utterances: list[Utterance]) -> int:
@@ -133,6 +140,31 @@ def find_sample_rate(utterances: list[Utterance]) -> int:
         except (soundfile.SoundFileError, OSError):
             continue
     raise ValueError(f"none of the {len(utterances)} recordings of the training can be read")
+
+
+def check_output(output: Path, tables: dict[str, Path]) -> None:
+    """Raises ValueError for a folder in which a manifest would be written over a table, or whose path fairseq misreads,
+    or for a name of a table that fairseq takes for training."""
+    for split, path in tables.items():
+        if (output / f"{split}.tsv").resolve() == path.resolve():
+            raise ValueError(f"--output {output}: {path} would be written over; name another folder")
+        if split.startswith("train") and split != "train":
+            raise ValueError(f"--test {path}: fairseq takes a name that begins with train for training data")
+    if ":" in str(output.resolve()):
+        raise ValueError(f"--output {output}: must not hold a colon, at which fairseq divides paths")
+
+
+def check_bands(rate: int, bands: int, specaugment: str) -> None:
+    """Raises ValueError for filters that hear nothing, or fewer bands than SpecAugment masks."""
+    try:
+        Filterbank(rate, bands).of_samples(numpy.zeros(rate, dtype=numpy.float32), "silence")
+    except (RuntimeError, ValueError):
+        raise ValueError(f"--bands {bands}: too few or too many for {rate} samples a second") from None
+    masks = SPECAUGMENT[specaugment]
+    if masks and bands < masks["freq_mask_F"]:
+        raise ValueError(
+            f"--specaugment {specaugment} masks up to {masks['freq_mask_F']} bands, but --bands is {bands}"
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -162,8 +194,10 @@ def main() -> None:
     tables = {"train": args.train, "valid": args.valid, **{path.stem: path for path in args.test}}
     if len(tables) < 2 + len(args.test):
         raise ValueError("--test: tables of different names, and none that is called train or valid")
+    check_output(args.output, tables)
     splits = {split: read_table(path, args.audio_root) for split, path in tables.items()}
     rate = args.sample_rate or find_sample_rate(splits["train"])
+    check_bands(rate, args.bands, args.specaugment)
     bank = Filterbank(rate, args.bands)
     counts = make_folder(
         args.output, splits, lambda utterance: bank(utterance.audio), units=args.units, cmvn=args.cmvn,

@@ -5,7 +5,7 @@
 # name | kind | default | help
 SPEECH_OPTIONS='
 Model
-  conv-channels | word | 32,32 | channels of the convolutions, each of which halves frames and bands; 0 for none
+  conv-channels | list | 32,32 | channels of the convolutions, each of which halves frames and bands; 0 for none
   layers      | int   | 3 | recurrent layers of the encoder
   halvings    | count | 0 | of them, from the second on, that read pairs of steps
   hidden-size | int   | 160 | state of one direction of the encoder
@@ -59,8 +59,8 @@ set_train_args() {
     --cpu --num-workers 0
   )
   if [ "$opt_location" -gt 0 ]; then TRAIN_ARGS+=(--attn-location-filters "$opt_location"); fi
-  case $opt_ctc_weight in
-    0 | 0.0 | 0.) ;;
+  case ${opt_ctc_weight//[0.]/} in
+    '') ;; # however many zeros
     *) TRAIN_ARGS+=(--encoder-ctc --ctc-weight "$opt_ctc_weight") ;;
   esac
   TRAIN_ARGS+=(${EXTRA[@]+"${EXTRA[@]}"})

@@ -35,7 +35,6 @@ corpus_sum() { # file...
 features_stage() {
   local said
   if stage_due features "$FEATURE_SETTINGS"; then
-    rm -rf "$WORK/data"
     say features "into $WORK/data"
     said=$("${FEATURE_COMMAND[@]}" "$WORK/data")
     say features "$said"
@@ -98,11 +97,11 @@ attention_stage() { # split
   local settings
   settings=$(
     input_stamp training
-    settings_of beam max-len-b
+    settings_of beam lenpen max-len-b
   )
   stage_due "attention-$1" "$settings" || return 0
   logged "attention-$1" "$PY" scripts/speech/attention.py "$WORK/data" --path "$WORK/model.pt" --split "$1" \
-    --beam "$opt_beam" --max-len-b "$opt_max_len_b" --picture "$WORK/attention-$1.png"
+    --beam "$opt_beam" --lenpen "$opt_lenpen" --max-len-b "$opt_max_len_b" --picture "$WORK/attention-$1.png"
   say "attention" "$(tail -n 1 "$WORK/logs/attention-$1.log"); picture: $WORK/attention-$1.png"
   stage_done "attention-$1" "$settings"
 }

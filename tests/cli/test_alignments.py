@@ -169,6 +169,21 @@ def test_an_empty_line_has_no_links(model, tmp_path, replace):
     )
 
 
+def test_an_ensemble_whose_models_know_where_they_read_last(model, tmp_path):
+    """The search has the scores and the weights of a forced pass: one model's past is not the ensemble's mean."""
+    paths = []
+    for seed in (4, 5):
+        options = ["--attn-location-filters", "4", "--attn-location-width", "3"]
+        run_train(model.data, tmp_path / str(seed), *options, max_update=150, dropout=0.0, seed=seed, lr=0.02)
+        paths.append(str(tmp_path / str(seed) / "checkpoint_last.pt"))
+    soft = "--print-alignment", "soft"
+    searched = run_generate(model.data, ":".join(paths), "--beam", 1, "--prefix-size", 99, *soft)
+    forced = run_generate(model.data, ":".join(paths), "--score-reference", *soft)
+    for number, (hypo,) in hypotheses(forced).items():
+        assert hypotheses(searched)[number][0].words == hypo.words
+        assert hypotheses(searched)[number][0].score == pytest.approx(hypo.score, abs=2e-5)
+
+
 def test_a_model_without_attention_takes_none_away(model, tmp_path):
     """In an ensemble the weights are those of the models that attend."""
     run_train(model.data, tmp_path, "--decoder-attention", "0", max_update=3)

@@ -92,6 +92,11 @@ REFUSED = {
     "ctc without an output": (["--ctc-weight", "0.3"], "--ctc-weight 0.3 and --encoder-ctc of the model go together"),
     "an output without ctc": (["--encoder-ctc"], "--ctc-weight 0.0 and --encoder-ctc of the model go together"),
     "all of the loss": (["--encoder-ctc", "--ctc-weight", "1"], "--ctc-weight 1.0: a share of the loss, below 1"),
+    "ctc of another criterion": (
+        ["--encoder-ctc", "--criterion", "label_smoothed_cross_entropy"],
+        "--encoder-ctc goes with --criterion attn_label_smoothed_cross_entropy --ctc-weight, not label_smoothed",
+    ),
+    "ctc beside accuracy": (["--encoder-ctc", "--report-accuracy"], "--ctc-weight 0.0 and --encoder-ctc of the model"),
     "channels": (["--encoder-conv-channels", "4,x"], "--encoder-conv-channels 4,x: numbers between commas"),
     "too many halvings": (["--encoder-halvings", "1"], "1 of 1 layers cannot read pairs"),
 }

@@ -105,6 +105,25 @@ def test_the_ctc_loss_is_the_sum_over_all_paths():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+def test_an_ignored_prefix_is_no_label():
+    model = make_speech_model(encoder_ctc=True, encoder_conv_channels="2")
+    frames, lengths = torch.randn(1, 12, FEATURES, dtype=torch.float64), torch.tensor([12])
+    target = torch.tensor([[7, 4, 5, 2]])
+    net_input = {"src_tokens": frames, "src_lengths": lengths, "prev_output_tokens": target}
+    sample = {"net_input": net_input, "target": target, "ntokens": 4}
+    _, _, log = make_criterion(ctc_weight=0.3, ignore_prefix_size=1)(model, sample)
+    _, _, expected = make_criterion(ctc_weight=0.3)(model, {**sample, "target": target[:, 1:]})
+    torch.testing.assert_close(log["ctc_loss"], expected["ctc_loss"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frames_of_another_dtype_are_taken_as_the_parameters(dtype):
+    """As where fairseq-generate halves the model and not the frames."""
+    model, (frames, lengths, prev) = make_speech_model(encoder_ctc=True).to(dtype), make_sample()
+    logits, extra = model(frames.float(), lengths, prev)
+    assert logits.isfinite().all() and extra["ctc"][0].dtype == torch.float32
+
+
 def make_without_ctc(model):
     without = make_speech_model(encoder_conv_channels="2")
     state = {name: value for name, value in model.state_dict().items() if "ctc_proj" not in name}

@@ -96,6 +96,8 @@ def spoil(path, kind: str) -> None:
         path.write_bytes(path.read_bytes()[:20])
     elif kind == "another rate":
         soundfile.write(path, tone(100, 0.5), 2 * RATE)
+    elif kind == "no number":
+        soundfile.write(path, numpy.full(RATE, numpy.nan), RATE, subtype="FLOAT")
     else:
         soundfile.write(path, tone(100, 0.01), RATE)
 
@@ -106,6 +108,7 @@ BAD = {
     "text": "not a recording that can be read",
     "cut": "not a recording that can be read",
     "another rate": "16000 samples a second, not 8000",
+    "no number": "holds samples that are no numbers",
     "short": "80 samples, too few for a window of 25 ms",
 }
 
@@ -138,22 +141,45 @@ def test_a_split_of_which_nothing_is_left_fails(run, corpus):
     [
         ("id\taudio\nx\t0.wav\n", "no column 'text' in its first line; it has id, audio"),
         ("id\taudio\ttext\nx\t0.wav\n", "line 2: 2 fields for 3 columns"),
+        ("id\taudio\ttext\nx\t0.wav\ta\tb\n", "line 2: 4 fields for 3 columns"),
         ("id\taudio\ttext\nx\t0.wav\ta\nx\t1.flac\tb\n", "line 3: the id 'x' stands in line 2 too"),
         ("id\taudio\ttext\nx\t0.wav\t \n", "line 2: 'x' has no transcript"),
         ("id\taudio\ttext\n", "no row below its first line"),
+        ("id\taudio\ttext\nx\t0.wav\ta <s>\n", "a transcript holds the word <s>, which fairseq keeps"),
     ],
 )
 def test_a_bad_table_is_refused(run, corpus, table, message):
     (corpus / "train.tsv").write_text(table)
     with pytest.raises(ValueError, match=message):
-        run()
-    assert not (corpus / "out").exists()
+        run("--units", "word")
+    assert not list(corpus.glob("out/*"))
+
+
+def test_a_mark_at_the_start_and_windows_line_ends_and_empty_last_lines_are_no_matter(run, corpus):
+    (corpus / "train.tsv").write_text("\ufeffid\taudio\ttext\r\na\t0.wav\tone\r\n\r\n", encoding="utf-8")
+    assert run().out == "recordings at 8000 Hz: train 1, valid 2\n"
+
+
+def test_nothing_of_the_users_is_written_over_and_no_old_manifest_is_left(run, corpus, monkeypatch):
+    (corpus / "test.tsv").write_text((corpus / "valid.tsv").read_text())
+    (corpus / "out").mkdir()
+    (corpus / "out" / "mine.tsv").write_text("id\tmine\n")
+    run("--test", corpus / "test.tsv")
+    assert (corpus / "out" / "test.tsv").exists()
+    run()
+    assert not (corpus / "out" / "test.tsv").exists() and (corpus / "out" / "mine.tsv").exists()
+    with pytest.raises(ValueError, match="train.tsv would be written over; name another folder"):
+        run("--output", corpus)
 
 
 @pytest.mark.parametrize(
     "args, message",
     [(["--bands", "0"], "--bands 0: must be at least 1"), (["--units", "phone"], "'phone' \\(choose from"),
-     (["--test", "valid.tsv"], "--test: tables of different names")],
+     (["--test", "valid.tsv"], "--test: tables of different names"),
+     (["--test", "train-clean.tsv"], "train-clean.tsv: fairseq takes a name that begins with train"),
+     (["--output", "a:b"], "--output a:b: must not hold a colon"),
+     (["--bands", "200"], "--bands 200: too few or too many for 8000 samples a second"),
+     (["--bands", "20", "--specaugment", "ld"], "--specaugment ld masks up to 27 bands, but --bands is 20")],
 )  # fmt: skip
 def test_bad_options_are_refused(run, args, message):
     with pytest.raises(ValueError, match=message):
