@@ -19,7 +19,7 @@ What to do
   strings | int    | 4000 | strings of the training
 $SPEECH_OPTIONS
 "
-DIFFERENCES='conv-channels=32,32 layers=2 hidden-size=128 embed-dim=32 decoder-size=128 epochs=12 average=3 max-len-b=12'
+DIFFERENCES='conv-channels=32,32 layers=2 hidden-size=128 embed-dim=32 decoder-size=128 epochs=36 max-len-b=12'
 SMOKE_DIFFERENCES="$SPEECH_SMOKE work=work/speech_digits_smoke strings=40"
 
 usage() {
