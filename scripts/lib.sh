@@ -177,6 +177,16 @@ read_options() { # differences smoke-differences argument...
   parse_options "$OPTIONS" "$differences" "$@"
 }
 
+# Dies of an argument of fairseq-train after `--` that an option of the recipe's own is for.
+refuse_extra() { # argument=option...
+  local argument pair
+  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
+    for pair in "$@"; do
+      [ "${argument%%=*}" != "${pair%%=*}" ] || die "$argument after --: say --${pair#*=} before it"
+    done
+  done
+}
+
 print_options() { # table mode-differences
   local line name kind default help pair
   while IFS= read -r line; do

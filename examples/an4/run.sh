@@ -37,18 +37,7 @@ END
 }
 
 read_options '' "$SMOKE_DIFFERENCES" "$@"
-stand_in=0
-if [ "$opt_smoke" = 1 ] && [ -z "$opt_data" ]; then stand_in=1; fi
-[ "$stand_in" = 1 ] || [ -n "$opt_data" ] || die "--data FOLDER is needed: the folder an4 of the corpus"
-if [ "$stand_in" = 0 ]; then
-  opt_data=$(absolute "$opt_data" "$PWD")
-  [ -d "$opt_data/etc" ] || die "--data $opt_data: there is no folder etc in it"
-fi
-if [ "$opt_smoke" = 1 ]; then start_speech work/an4_smoke; else start_speech work/an4; fi
-if [ "$stand_in" = 1 ]; then
-  opt_data=$WORK/stand-in
-  "$PY" scripts/speech/stand_in.py an4 "$opt_data"
-fi
+start_speech an4 "the folder an4 of the corpus, with etc/ and feat/"
 FEATURE_SETTINGS=$(
   settings_of tempos
   corpus_sum "$opt_data"/etc/an4_{train,test}.{fileids,transcription}

@@ -39,19 +39,7 @@ END
 }
 
 read_options "$DIFFERENCES" "$SMOKE_DIFFERENCES" "$@"
-stand_in=0
-if [ "$opt_smoke" = 1 ] && [ -z "$opt_data" ]; then stand_in=1; fi
-[ "$stand_in" = 1 ] || [ -n "$opt_data" ] ||
-  die "--data FOLDER is needed: the folder recordings of https://github.com/Jakobovski/free-spoken-digit-dataset"
-if [ "$stand_in" = 0 ]; then
-  opt_data=$(absolute "$opt_data" "$PWD")
-  [ -d "$opt_data" ] || die "--data $opt_data: there is no such folder"
-fi
-if [ "$opt_smoke" = 1 ]; then start_speech work/speech_digits_smoke; else start_speech work/speech_digits; fi
-if [ "$stand_in" = 1 ]; then
-  opt_data=$WORK/stand-in
-  "$PY" scripts/speech/stand_in.py digits "$opt_data"
-fi
+start_speech speech_digits "the folder recordings of https://github.com/Jakobovski/free-spoken-digit-dataset"
 FEATURE_SETTINGS=$(
   settings_of unseen strings
   printf 'corpus=%s\n' "$(find "$opt_data" -name '*.wav' -print | sort | while IFS= read -r file; do echo "${file##*/} $(cksum <"$file")"; done | cksum)"

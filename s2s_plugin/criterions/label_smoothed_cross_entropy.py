@@ -1,5 +1,5 @@
-"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits, and what trains the
-attention: coverage and guided alignment."""
+"""fairseq's label-smoothed cross-entropy, computed from the features without holding all logits, and what is added to
+it: coverage and guided alignment train the attention, CTC an encoder of speech."""
 
 import math
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class AttnLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion)
     Raises:
         ValueError: a model that does not give features, or one with an adaptive softmax; a weight below 0; one beside
             --report-accuracy or where `reduce` is False; --alignment-lambda without links; a weight for a model without
-            attention.
+            attention; one of --ctc-weight and the model's CTC output without the other.
     """
 
     def __init__(

@@ -57,15 +57,8 @@ check_options() {
   fi
   [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
     die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
-  local argument
-  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
-    case ${argument%%=*} in
-      --max-epoch) die "$argument after --: say --epochs before it" ;;
-      --save-dir) die "$argument after --: say --work before it" ;;
-      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
-      --keep-best-checkpoints) die "$argument after --: say --average-of best before it" ;;
-    esac
-  done
+  refuse_extra --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
+    "--keep-best-checkpoints=average-of best"
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
   if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
   if [ "$opt_cpu_processes" -gt 1 ]; then

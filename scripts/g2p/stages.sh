@@ -11,15 +11,8 @@ check_options() {
     ! was_given seeds || die "--seed $opt_seed and --seeds $opt_seeds: say one of them"
     opt_seeds=$opt_seed
   fi
-  local argument
-  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
-    case ${argument%%=*} in
-      --max-epoch | --max-update) die "$argument after --: say --epochs before it" ;;
-      --save-dir) die "$argument after --: say --work before it" ;;
-      --seed) die "$argument after --: say --seeds before it" ;;
-      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
-    esac
-  done
+  refuse_extra --max-epoch=epochs --max-update=epochs --save-dir=work --seed=seeds --keep-last-epochs=average \
+    --no-epoch-checkpoints=average
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
 }
 

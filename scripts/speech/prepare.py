@@ -118,14 +118,14 @@ def write_config(path: Path, output: Path, units: str, cmvn: str, specaugment: s
         "audio_root": str(output.resolve()),
         "input_feat_per_channel": size,
         "input_channels": 1,
-        "transforms": {"*": [f"{cmvn}_cmvn"]},
+        "feature_transforms": {"*": [f"{cmvn}_cmvn"]},
     }
     if cmvn == "global":
         config["global_cmvn"] = {"stats_npz_path": str((output / "statistics.npz").resolve())}
     if units == "char":
         config["bpe_tokenizer"] = {"bpe": "characters"}
     if SPECAUGMENT[specaugment]:
-        config["transforms"]["_train"] = [f"{cmvn}_cmvn", "specaugment"]
+        config["feature_transforms"]["_train"] = [f"{cmvn}_cmvn", "specaugment"]
         config["specaugment"] = SPECAUGMENT[specaugment]
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

@@ -3,19 +3,21 @@
 # recipe sets FEATURE_SETTINGS and FEATURE_COMMAND, which makes its features in the folder that is given last.
 # shellcheck disable=SC2154  # opt_* are set by name, from the table
 
-# What comes before the stages: mistakes show before anything is installed.
-start_speech() { # default-work
-  local argument
-  for argument in ${EXTRA[@]+"${EXTRA[@]}"}; do
-    case ${argument%%=*} in
-      --max-epoch | --max-update) die "$argument after --: say --epochs before it" ;;
-      --save-dir) die "$argument after --: say --work before it" ;;
-      --seed) die "$argument after --: say --seed before it" ;;
-      --keep-last-epochs | --no-epoch-checkpoints) die "$argument after --: say --average before it" ;;
-    esac
-  done
+# What comes before the stages: mistakes show before anything is installed. With --smoke and without --data, made-up sound
+# stands in for the corpus.
+start_speech() { # recipe what-the-data-is
+  local default=work/$1 stand_in=0
+  if [ "$opt_smoke" = 1 ]; then default=work/$1_smoke; fi
+  if [ "$opt_smoke" = 1 ] && [ -z "$opt_data" ]; then
+    stand_in=1
+  else
+    [ -n "$opt_data" ] || die "--data FOLDER is needed: $2"
+    opt_data=$(absolute "$opt_data" "$PWD")
+  fi
+  refuse_extra --max-epoch=epochs --max-update=epochs --save-dir=work --seed=seed --keep-last-epochs=average \
+    --no-epoch-checkpoints=average
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
-  if [ "$opt_work" = "$1" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
+  if [ "$opt_work" = "$default" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
   case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
   mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
   if [ "$opt_threads" -gt 0 ]; then export OMP_NUM_THREADS=$opt_threads; fi
@@ -25,6 +27,10 @@ start_speech() { # default-work
   # shellcheck source=scripts/setup.sh
   source scripts/setup.sh
   check_train_args
+  if [ "$stand_in" = 1 ]; then
+    opt_data=$WORK/stand-in
+    "$PY" scripts/speech/stand_in.py "$1" "$opt_data"
+  fi
 }
 
 # Contents and not dates: copying a corpus must not cost a training.

@@ -1,6 +1,6 @@
 """Made-up sound in the form of a corpus, to try a recipe with: tones for digits, for AN4 a noise for every word.
 
-usage: stand_in.py an4|digits FOLDER
+usage: stand_in.py an4|speech_digits FOLDER
 """
 
 import sys
@@ -47,7 +47,7 @@ def make_an4(folder: Path) -> None:
 
 
 def main() -> None:
-    kinds = {"an4": make_an4, "digits": make_digits}
+    kinds = {"an4": make_an4, "speech_digits": make_digits}
     if len(sys.argv) != 3 or sys.argv[1] not in kinds:
         sys.exit(__doc__)
     folder = Path(sys.argv[2])

@@ -22,7 +22,8 @@ def speech(tmp_path_factory):
     (folder / "dict.txt").write_text("".join(f"{letter} 1\n" for letter in LETTERS))
     (folder / "config.yaml").write_text(
         f"vocab_filename: dict.txt\ninput_feat_per_channel: {FEATURES}\ninput_channels: 1\n"
-        "transforms:\n  _train: [specaugment]\nspecaugment:\n  time_mask_N: 1\n  time_mask_T: 2\n  time_mask_p: 1.0\n"
+        "feature_transforms:\n  _train: [specaugment]\nspecaugment:\n"
+        "  time_mask_N: 1\n  time_mask_T: 2\n  time_mask_p: 1.0\n"
         "  freq_mask_N: 1\n  freq_mask_F: 1\n"
     )
     for split, count in (("train", 400), ("valid", 30), ("test", 40)):

@@ -196,3 +196,24 @@ def test_sphinx_features(tmp_path):
         audio.read_sphinx(path)
     with pytest.raises(ValueError, match="y.mfc: there is no such file"):
         audio.read_sphinx(tmp_path / "y.mfc")
+
+
+@pytest.mark.parametrize("cmvn", ["global", "utterance"])
+@pytest.mark.parametrize("specaugment", ["none", "small"])
+def test_fairseq_normalises_and_masks_as_told(run, corpus, cmvn, specaugment):
+    run("--cmvn", cmvn, "--specaugment", specaugment)
+    config = S2TDataConfig(corpus / "out" / "config.yaml")
+    masks = ["specaugment"] if specaugment == "small" else []
+    assert config.get_feature_transforms("train", True)["feature_transforms"] == [f"{cmvn}_cmvn", *masks]
+    assert config.get_feature_transforms("valid", False)["feature_transforms"] == [f"{cmvn}_cmvn"]
+
+
+def test_recordings_of_another_folder_and_a_rate_that_is_told(run, corpus):
+    (corpus / "sound").mkdir()
+    for path in [*corpus.glob("*.wav"), *corpus.glob("*.flac")]:
+        path.rename(corpus / "sound" / path.name)
+    with pytest.raises(ValueError, match="none of the 2 recordings of the training can be read"):
+        run()
+    assert run("--audio-root", corpus / "sound").out == "recordings at 8000 Hz: train 2, valid 2\n"
+    with pytest.raises(ValueError, match="0.wav: 8000 samples a second, not 16000"):
+        run("--audio-root", corpus / "sound", "--sample-rate", "16000")
