@@ -104,12 +104,12 @@ def merge_pieces(attention: Attention, scheme: str) -> Attention:
     Raises:
         ValueError: another scheme.
     """
+    if scheme == "none":
+        return attention
     sides, numbers = [], []
     for tokens in (attention.source[:-1], attention.target[:-1]):
         numbers.append(word_numbers(tokens, scheme, by_script=True))
         sides.append([*join(tokens, numbers[-1], scheme), END])
-    if scheme == "none":
-        return attention
     (sources, targets), (source, target) = numbers, sides
     by_source = numpy.zeros((len(targets), len(source)))
     numpy.add.at(by_source, (slice(None), sources), attention.weights)
