@@ -308,6 +308,40 @@ logged() { # log [--epochs N] command...
   "$PY" "$ROOT/scripts/show_progress.py" --log "$log" ${view[@]+"${view[@]}"} -- "$@"
 }
 
+# --- machine ----------------------------------------------------------------------------------------------------------
+# Of the options device, gpus, precision and threads.
+
+# Sets GPUS to the number of GPUs to train on, 0 for the CPU; and threads.
+find_device() {
+  local seen=0
+  GPUS=0
+  if [ "$opt_device" != cpu ] && command -v nvidia-smi >/dev/null 2>&1; then
+    seen=$("$PY" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null) || seen=0
+  fi
+  if [ "$opt_device" = gpu ] && [ "$seen" -eq 0 ]; then die "--device gpu: PyTorch sees no GPU here"; fi
+  [ "$opt_gpus" -le "$seen" ] || [ "$opt_gpus" -le 1 ] || die "--gpus $opt_gpus: PyTorch sees $seen here"
+  if [ "$seen" -gt 0 ]; then GPUS=$opt_gpus; fi
+  if [ "$seen" -gt 0 ] && [ "$GPUS" -eq 0 ]; then GPUS=$seen; fi
+  if [ "$GPUS" -eq 0 ] && [ "$opt_precision" != float32 ] && [ "${opt_prepare_only:-0}" = 0 ]; then
+    die "--precision $opt_precision needs a GPU: fairseq has it nowhere else"
+  fi
+  DEVICE_ARGS=()
+  if [ "$GPUS" -eq 0 ]; then DEVICE_ARGS=(--cpu); fi
+  if [ "$opt_threads" -gt 0 ]; then export OMP_NUM_THREADS=$opt_threads; fi
+  WORKERS=$opt_threads
+  if [ "$WORKERS" -eq 0 ]; then WORKERS=$("$PY" -c 'import os; print(os.cpu_count() or 1)'); fi
+}
+
+device_name() {
+  if [ "$GPUS" -gt 0 ]; then
+    echo "$GPUS GPU$([ "$GPUS" -eq 1 ] || echo s)"
+  elif [ "${opt_cpu_processes:-1}" -gt 1 ]; then
+    echo "the CPU in $opt_cpu_processes processes"
+  else
+    echo "the CPU"
+  fi
+}
+
 # Whether this CPU multiplies bfloat16 matrices.
 cpu_has_bfloat16() {
   local answer

@@ -16,6 +16,8 @@ What to do
   test   | flag   | 0 | measure on the test recordings: for the end, when all settings stand
   work   | path   | work/an4 | folder for everything that is made
   tempos | list   | 0.9,1.0,1.1 | tempos that the training's recordings are heard at
+  warps  | list   | 1.0 | factors of the frequencies that they are heard with, each at each tempo
+  specaugment | choice:none,ld,small | none | masks of SpecAugment in training
 $SPEECH_OPTIONS
 "
 SMOKE_DIFFERENCES="$SPEECH_SMOKE work=work/an4_smoke tempos=1.0"
@@ -39,9 +41,10 @@ END
 read_options '' "$SMOKE_DIFFERENCES" "$@"
 start_speech an4 "the folder an4 of the corpus, with etc/ and feat/"
 FEATURE_SETTINGS=$(
-  settings_of tempos
+  settings_of tempos warps specaugment
   corpus_sum "$opt_data"/etc/an4_{train,test}.{fileids,transcription}
 )
 # shellcheck disable=SC2206  # a list
-FEATURE_COMMAND=("$PY" scripts/speech/an4.py --data "$opt_data" --tempos ${opt_tempos//,/ } --output)
+FEATURE_COMMAND=("$PY" scripts/speech/an4.py --data "$opt_data" --tempos ${opt_tempos//,/ } --warps ${opt_warps//,/ }
+  --specaugment "$opt_specaugment" --output)
 speech_stages

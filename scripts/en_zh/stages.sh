@@ -151,16 +151,6 @@ train_stage() {
   stage_done training "$settings"
 }
 
-device_name() {
-  if [ "$GPUS" -gt 0 ]; then
-    echo "$GPUS GPU$([ "$GPUS" -eq 1 ] || echo s)"
-  elif [ "$opt_cpu_processes" -gt 1 ]; then
-    echo "the CPU in $opt_cpu_processes processes"
-  else
-    echo "the CPU"
-  fi
-}
-
 # Sets DTYPE_ARGS: the model's arithmetic, where it is not float32.
 set_dtype_args() {
   DTYPE_ARGS=()

@@ -1,6 +1,6 @@
 """Where a speech model listens: how often its attention goes backwards, and a picture over the spectrogram.
 
-usage: attention.py DATA --path MODEL [--split test] [--picture OUT.png --ids ID ...]
+usage: attention.py DATA --path MODEL [--split test] [--limit N] [--picture OUT.png --ids ID ...]
 
 Transcribes the recordings of a split and follows the attention of each transcript: of all steps from one symbol to the
 next, the share whose largest weight does not stand before that of the symbol before. The end counts as a symbol.
@@ -39,8 +39,8 @@ def share_forward(weights: list[numpy.ndarray]) -> tuple[int, int]:
     return sum(int((step >= 0).sum()) for step in steps), sum(map(len, steps))
 
 
-def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longest: int):
-    """Yields `Heard` for all recordings of a split, in the order of the manifest."""
+def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longest: int, limit: int):
+    """Yields `Heard` for the recordings of a split in the manifest's order, for the first `limit` if that is not 0."""
     import torch
     from fairseq import checkpoint_utils, utils
     from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
@@ -56,7 +56,7 @@ def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longe
     dictionary = task.target_dictionary
     for model in models:
         model.eval()
-    for index, name in enumerate(names):
+    for index, name in enumerate(names[: limit or None]):
         sample = dataset.collater([dataset[index]])
         with torch.no_grad():
             best = task.inference_step(generator, models, sample)[0][0]
@@ -66,11 +66,23 @@ def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longe
         yield Heard(name, sample["net_input"]["src_tokens"][0].numpy(), symbols, best["attention"].t().numpy())
 
 
-def draw(path: Path, heard: list[Heard]) -> None:
-    """Writes the picture; raises ValueError for another ending than .png, .svg and .pdf."""
+def draw(path: Path, heard: list[Heard], font: Path | None = None) -> None:
+    """Writes the picture; raises ValueError for another ending than .png, .svg and .pdf, and for a font that is none.
+
+    Characters that no font here has are told of in a warning, and drawn as boxes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from attention_fonts import BUNDLED, find_fonts
+
+    try:
+        fonts = find_fonts((symbol for one in heard for symbol in (*one.symbols, one.name)), font)
+    except ValueError as error:
+        if font:
+            raise
+        print(f"warning: drawn as boxes: {error}", file=sys.stderr)
+        fonts = [BUNDLED]
     heights = [height for one in heard for height in (1.4, 0.35 + 0.16 * len(one.symbols))]
     longest = max(len(one.features) for one in heard) * FRAME_SECONDS
     figure = Figure(figsize=(min(2 + 1.6 * longest, 40), sum(heights) + 0.7 * len(heard)), layout="constrained")
@@ -82,7 +94,7 @@ def draw(path: Path, heard: list[Heard]) -> None:
             one.features.T, origin="lower", aspect="auto", extent=(0, seconds, 0, one.features.shape[1]), cmap="magma",
             interpolation="nearest",
         )  # fmt: skip
-        above.set_title(one.name, loc="left", fontsize=10).set_parse_math(False)
+        above.set_title(one.name, loc="left", fontsize=10, family=fonts).set_parse_math(False)
         above.set_ylabel("features", fontsize=8)
         above.tick_params(labelbottom=False, labelsize=7)
         rows, steps = one.weights.shape
@@ -90,7 +102,7 @@ def draw(path: Path, heard: list[Heard]) -> None:
             one.weights, aspect="auto", extent=(0, seconds, rows, 0), cmap="Blues", vmin=0,
             interpolation="nearest",
         )  # fmt: skip
-        below.set_yticks([row + 0.5 for row in range(rows)], one.symbols, fontsize=7)
+        below.set_yticks([row + 0.5 for row in range(rows)], one.symbols, fontsize=7, family=fonts)
         for label in below.get_yticklabels():
             label.set_parse_math(False)
         below.set_xlabel("seconds", fontsize=8)
@@ -114,7 +126,9 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--lenpen", type=float, default=1.0)
     parser.add_argument("--max-len-b", type=int, default=200, help="symbols of a transcript, at most")
+    parser.add_argument("--limit", type=int, default=0, help="recordings, the first of the split; 0: all")
     parser.add_argument("--picture", type=Path, help="file for the picture, .png, .svg or .pdf")
+    parser.add_argument("--font", type=Path, help="for scripts that no font of this machine has: .ttf, .otf or .ttc")
     parser.add_argument("--ids", nargs="+", help="recordings of the picture (the first of the split)")
     args = parser.parse_args()
     if not Path(args.path).is_file():
@@ -123,20 +137,26 @@ def main() -> None:
         raise ValueError(f"--split {args.split}: there is no {args.data}/{args.split}.tsv")
     if args.ids and not args.picture:
         raise ValueError("--ids goes with --picture")
+    if args.font and not args.picture:
+        raise ValueError("--font goes with --picture")
     if args.picture and args.picture.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--picture {args.picture}: end it in .png, .svg or .pdf")
     if args.picture and not args.picture.absolute().parent.is_dir():
         raise ValueError(f"--picture {args.picture}: there is no folder {args.picture.parent}")
+    if args.limit < 0:
+        raise ValueError(f"--limit {args.limit}: must not be negative")
     weights, drawn = [], {}
-    for heard in transcribe(args.data, args.path, args.split, args.beam, args.lenpen, args.max_len_b):
+    for heard in transcribe(
+        args.data, args.path, args.split, args.beam, args.lenpen, args.max_len_b, args.limit
+    ):
         weights.append(heard.weights)
         if args.picture and (heard.name in args.ids if args.ids else not drawn):
             drawn[heard.name] = heard
     if args.picture:
         missing = [name for name in args.ids or [] if name not in drawn]
         if missing:
-            raise ValueError(f"--ids {missing[0]}: there is no such recording in {args.split}.tsv")
-        draw(args.picture, list(drawn.values()))
+            raise ValueError(f"--ids {missing[0]}: there is no such recording among {len(weights)} of {args.split}.tsv")
+        draw(args.picture, list(drawn.values()), args.font)
     forward, steps = share_forward(weights)
     print(f"forward: {100 * forward / max(steps, 1):.1f} % of {steps:,} steps, {len(weights):,} recordings")
 

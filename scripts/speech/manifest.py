@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy
 
-UNITS = ("char", "word")
+UNITS = ("char", "word", "piece")
 SPACE = "\u2581"  # which fairseq's `characters` writes for a space
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 
@@ -59,6 +59,14 @@ def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
     return found
 
 
+def write_table(path: Path, rows: Iterable[Utterance]) -> None:
+    """Writes what `read_table` reads, with absolute paths."""
+    lines = ["id\taudio\ttext\tspeaker"]
+    lines += [f"{row.name}\t{row.audio.resolve()}\t{row.text}\t{row.speaker}" for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def write_features(path: Path, frames: Iterable[tuple[str, numpy.ndarray]]) -> Iterator[tuple[str, str, int]]:
     """Writes arrays (N, F) into one uncompressed zip, of which fairseq reads slices.
 
@@ -104,6 +112,29 @@ def write_dictionary(path: Path, texts: Iterable[str], units: str) -> int:
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     path.write_text("".join(f"{symbol} {count}\n" for symbol, count in rows), encoding="utf-8")
     return len(rows)
+
+
+def learn_pieces(model: Path, dictionary: Path, texts: Iterable[str], size: int) -> None:
+    """Learns a sentencepiece unigram model of `size` pieces from the transcripts and writes its pieces as a dictionary.
+
+    Raises:
+        ValueError: more pieces than the transcripts have, or fewer than their characters.
+    """
+    import sentencepiece
+
+    learnt = io.BytesIO()
+    sentencepiece.set_random_generator_seed(1)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=learnt, vocab_size=size, character_coverage=1.0,
+            normalization_rule_name="identity", minloglevel=2,
+        )  # fmt: skip
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"--vocab-size {size}: {str(error).rpartition('] ')[2].strip()}") from None
+    model.write_bytes(learnt.getvalue())
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=learnt.getvalue())
+    kept = [pieces.id_to_piece(k) for k in range(len(pieces)) if not (pieces.is_control(k) or pieces.is_unknown(k))]
+    dictionary.write_text("".join(f"{piece} 1\n" for piece in kept), encoding="utf-8")
 
 
 class Statistics:

@@ -1,11 +1,12 @@
 """From recordings and a table of transcripts to the folder that fairseq's task speech_to_text reads.
 
-usage: prepare.py --output FOLDER --train TABLE --valid TABLE [--test TABLE ...] [--units char] [--bands 80] ...
+usage: prepare.py --output FOLDER --train TABLE --valid TABLE [--test TABLE ...] [--units char|word|piece] ...
 
 A table has a first line of names and a recording a line, with tabs between: id, audio (a wav, flac or ogg file, below
 the table's folder or --audio-root), text, and perhaps speaker. Writes features.zip with the log-mel filterbanks of all
-recordings, SPLIT.tsv for each table (named after its file for --test), dict.txt, config.yaml, and statistics.npz with
-the training's mean and deviation of each band.
+recordings, SPLIT.tsv for each table (named after its file for --test), dict.txt, config.yaml, statistics.npz with the
+training's mean and deviation of each band, and for --units piece the sentencepiece model pieces.model, of the
+training's transcripts.
 
 All recordings are read before anything is written over. One that is missing, empty, no audio, or of another sample
 rate than --sample-rate, or than the first one, is named; then the run fails, or with --bad-files skip goes on
@@ -24,6 +25,7 @@ from manifest import (
     Statistics,
     Utterance,
     is_manifest,
+    learn_pieces,
     read_table,
     write_dictionary,
     write_features,
@@ -68,20 +70,21 @@ def features_of(
 
 def make_folder(
     output: Path, splits: dict[str, list[Utterance]], extract, *,
-    units: str, cmvn: str, specaugment: str, skips: bool, size: int,
+    units: str, cmvn: str, specaugment: str, skips: bool, size: int, pieces: int = 0,
 ) -> dict[str, int]:  # fmt: skip
     """Writes the folder. Returns how many recordings each split has got.
 
     Args:
         extract, skips: as in `features_of`.   size: F, numbers of a frame.
-        cmvn, specaugment: as the options of these names.
+        units, cmvn, specaugment: as the options of these names.   pieces: that of --vocab-size.
 
     Raises:
         ValueError: a bad file, or a split that has none left.
     """
     output.mkdir(parents=True, exist_ok=True)
     statistics, by_name = Statistics(), {}
-    new = {name: output / f"{name}.new" for name in ("features.zip", "dict.txt", "config.yaml")}
+    names = ["features.zip", "dict.txt", "config.yaml"] + ["pieces.model"] * (units == "piece")
+    new = {name: output / f"{name}.new" for name in names}
     new |= {f"{split}.tsv": output / f"{split}.tsv.new" for split in splits}
     try:
         for name, place, count in write_features(new["features.zip"], features_of(splits, extract, skips, statistics)):
@@ -94,7 +97,11 @@ def make_folder(
             write_manifest(
                 new[f"{split}.tsv"], ((u.name, place, count, u.text, u.speaker) for u, place, count in found)
             )
-        write_dictionary(new["dict.txt"], (u.text for u in kept["train"]), units)
+        texts = (u.text for u in kept["train"])
+        if units == "piece":
+            learn_pieces(new["pieces.model"], new["dict.txt"], texts, pieces)
+        else:
+            write_dictionary(new["dict.txt"], texts, units)
         write_config(new["config.yaml"], output, units, cmvn, specaugment, size)
         # Manifests of other splits would point into features that are gone.
         for path in output.glob("*.tsv"):
@@ -124,6 +131,11 @@ def write_config(path: Path, output: Path, units: str, cmvn: str, specaugment: s
         config["global_cmvn"] = {"stats_npz_path": str((output / "statistics.npz").resolve())}
     if units == "char":
         config["bpe_tokenizer"] = {"bpe": "characters"}
+    elif units == "piece":
+        config["bpe_tokenizer"] = {
+            "bpe": "sentencepiece",
+            "sentencepiece_model": str((output / "pieces.model").resolve()),
+        }
     if SPECAUGMENT[specaugment]:
         config["feature_transforms"]["_train"] = [f"{cmvn}_cmvn", "specaugment"]
         config["specaugment"] = SPECAUGMENT[specaugment]
@@ -180,6 +192,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, nargs="*", default=[], help="other tables")
     parser.add_argument("--audio-root", type=Path, help="folder of the recordings (that of each table)")
     parser.add_argument("--units", choices=UNITS, default="char")
+    parser.add_argument("--vocab-size", type=int, default=0, help="pieces, for --units piece")
     parser.add_argument("--bands", type=int, default=80, help="mel bands of a frame")
     parser.add_argument("--sample-rate", type=int, default=0, help="Hz; 0: that of the first recording")
     parser.add_argument(
@@ -191,6 +204,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.bands < 1:
         raise ValueError(f"--bands {args.bands}: must be at least 1")
+    if (args.vocab_size > 0) != (args.units == "piece"):
+        raise ValueError(f"--vocab-size {args.vocab_size} --units {args.units}: the first is the number of pieces")
     tables = {"train": args.train, "valid": args.valid, **{path.stem: path for path in args.test}}
     if len(tables) < 2 + len(args.test):
         raise ValueError("--test: tables of different names, and none that is called train or valid")
@@ -201,7 +216,7 @@ def main() -> None:
     bank = Filterbank(rate, args.bands)
     counts = make_folder(
         args.output, splits, lambda utterance: bank(utterance.audio), units=args.units, cmvn=args.cmvn,
-        specaugment=args.specaugment, skips=args.bad_files == "skip", size=args.bands,
+        specaugment=args.specaugment, skips=args.bad_files == "skip", size=args.bands, pieces=args.vocab_size,
     )  # fmt: skip
     skipped = sum(map(len, splits.values())) - sum(counts.values())
     said = ", ".join(f"{split} {count:,}" for split, count in counts.items())

@@ -30,6 +30,9 @@ Search
   lenpen      | number | 1.0 | above 1 favours longer transcripts, below 1 shorter ones
   max-len-b   | int   | 100 | symbols of a transcript, at most
 Machine
+  device      | choice:auto,cpu,gpu | auto | auto: a GPU if PyTorch sees one
+  gpus        | count | 1 | GPUs of this machine to train on; 0 for all of them
+  precision   | choice:float32,fp16,bf16 | float32 | arithmetic on a GPU
   threads     | count | 0 | threads of the training; 0 for one a core
   smoke       | flag  | 0 | try everything on made-up sound, in a folder of its own
 '
@@ -41,10 +44,10 @@ MODEL_SETTINGS="conv-channels layers halvings hidden-size embed-dim decoder-size
 # What --smoke changes. Its rates mean nothing.
 SPEECH_SMOKE='
   conv-channels=4 layers=1 hidden-size=24 embed-dim=16 decoder-size=32 attn-dim=16 epochs=2 warmup=10 max-tokens=3000 average=2
-  beam=2 max-len-b=8 threads=1
+  beam=2 max-len-b=8 threads=1 device=cpu
 '
 
-# Sets TRAIN_ARGS: all arguments of fairseq-train but for its data, where it saves and the arithmetic.
+# Sets TRAIN_ARGS: all arguments of fairseq-train but for its data, where it saves, and the machine.
 set_train_args() {
   TRAIN_ARGS=(
     --task speech_to_text --arch attn_rnn_s2t --dropout "$opt_dropout"
@@ -56,12 +59,15 @@ set_train_args() {
     --optimizer adam --clip-norm "$opt_clip_norm" --max-tokens "$opt_max_tokens" --required-batch-size-multiple 1
     --lr-scheduler fixed --lr "$(linear_rates "$opt_lr" "$opt_epochs")" --warmup-updates "$opt_warmup"
     --max-epoch "$opt_epochs" --keep-last-epochs "$opt_average" --seed "$opt_seed"
-    --cpu --num-workers 0
   )
   if [ "$opt_location" -gt 0 ]; then TRAIN_ARGS+=(--attn-location-filters "$opt_location"); fi
   case ${opt_ctc_weight//[0.]/} in
     '') ;; # however many zeros
     *) TRAIN_ARGS+=(--encoder-ctc --ctc-weight "$opt_ctc_weight") ;;
+  esac
+  case $opt_precision in
+    fp16) TRAIN_ARGS+=(--fp16) ;;
+    bf16) TRAIN_ARGS+=(--bf16) ;;
   esac
   TRAIN_ARGS+=(${EXTRA[@]+"${EXTRA[@]}"})
 }

@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
 # The stages of the recipes of speech, in their order. Sourced by their run.sh, after scripts/lib.sh and settings.sh. A
-# recipe sets FEATURE_SETTINGS and FEATURE_COMMAND, which makes its features in the folder that is given last.
-# shellcheck disable=SC2154  # opt_* are set by name, from the table
+# recipe sets FEATURE_SETTINGS and FEATURE_COMMAND, which makes its features in the folder that is given last, and may
+# change what stands next.
+# shellcheck disable=SC2034,SC2154  # opt_* are set by name, from the table
+
+TEST_SPLITS=("test") # manifests that --test measures on
+ERROR_RATE="word error rate" ERROR_ARGS=()
+ATTENTION_ARGS=()
 
 # What comes before the stages: mistakes show before anything is installed. With --smoke and without --data, made-up sound
 # stands in for the corpus.
@@ -20,12 +25,12 @@ start_speech() { # recipe what-the-data-is
   if [ "$opt_work" = "$default" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
   case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
   mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
-  if [ "$opt_threads" -gt 0 ]; then export OMP_NUM_THREADS=$opt_threads; fi
   set_train_args
   lock_work
   cd "$ROOT" || die "$ROOT is gone"
   # shellcheck source=scripts/setup.sh
   source scripts/setup.sh
+  find_device
   check_train_args
   if [ "$stand_in" = 1 ]; then
     opt_data=$WORK/stand-in
@@ -49,11 +54,12 @@ features_stage() {
 }
 
 train_stage() {
-  local settings former number=1 dtype=()
+  local settings former number=1 dtype=() machine
   settings=$(
     input_stamp features
     # shellcheck disable=SC2086  # a list
     settings_of $MODEL_SETTINGS
+    changed_settings_of precision
     printf 'arguments=%s\n' "${EXTRA[*]-}"
   )
   if [ -f "$WORK/stamps/training" ] && [ "$(cat "$WORK/stamps/training")" = "$settings" ]; then
@@ -75,10 +81,13 @@ train_stage() {
   "$PY" scripts/repair_checkpoints.py "$WORK/checkpoints"
   case $opt_compute_dtype in
     bfloat16) dtype=(--compute-dtype bfloat16) ;;
-    auto) if cpu_has_bfloat16; then dtype=(--compute-dtype bfloat16); fi ;;
+    auto) if [ "$GPUS" -eq 0 ] && cpu_has_bfloat16; then dtype=(--compute-dtype bfloat16); fi ;;
   esac
-  say training "epochs: $opt_epochs${dtype[1]:+, in ${dtype[1]}}; full log: $WORK/logs/train.log"
-  logged train --epochs "$opt_epochs" fairseq-train "$WORK/data" --user-dir s2s_plugin "${TRAIN_ARGS[@]}" \
+  # On the CPU a process that only loads data takes more than it gives.
+  machine=(--cpu --num-workers 0)
+  if [ "$GPUS" -gt 0 ]; then machine=(--distributed-world-size "$GPUS"); fi
+  say training "epochs: $opt_epochs, on $(device_name)${dtype[1]:+ in ${dtype[1]}}; full log: $WORK/logs/train.log"
+  logged train --epochs "$opt_epochs" fairseq-train "$WORK/data" --user-dir s2s_plugin "${TRAIN_ARGS[@]}" "${machine[@]}" \
     ${dtype[@]+"${dtype[@]}"} --save-dir "$WORK/checkpoints" --log-format json --log-interval 20
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "$WORK"/checkpoints/checkpoint[0-9]*.pt
@@ -86,16 +95,17 @@ train_stage() {
 }
 
 score_stage() { # split
-  local settings
+  local settings device=(${DEVICE_ARGS[@]+"${DEVICE_ARGS[@]}"})
   settings=$(
     input_stamp training
     settings_of beam lenpen max-len-b
   )
   stage_due "$1" "$settings" || return 0
-  logged "generate-$1" fairseq-generate "$WORK/data" --user-dir s2s_plugin --task speech_to_text --cpu --num-workers 0 \
+  logged "generate-$1" fairseq-generate "$WORK/data" --user-dir s2s_plugin --task speech_to_text --num-workers 0 \
+    ${device[@]+"${device[@]}"} \
     --path "$WORK/model.pt" --gen-subset "$1" --max-tokens 20000 --required-batch-size-multiple 1 --beam "$opt_beam" --lenpen "$opt_lenpen" \
-    --max-len-b "$opt_max_len_b" --scoring wer --results-path "$WORK"
-  say "$1" "word error rate $(sed -n 's/^.*WER: \([0-9.]*\).*$/\1/p' "$WORK/generate-$1.txt" | tail -n 1) %"
+    --max-len-b "$opt_max_len_b" --scoring wer ${ERROR_ARGS[@]+"${ERROR_ARGS[@]}"} --results-path "$WORK"
+  say "$1" "$ERROR_RATE $(sed -n 's/^.*WER: \([0-9.]*\).*$/\1/p' "$WORK/generate-$1.txt" | tail -n 1) %"
   stage_done "$1" "$settings"
 }
 
@@ -107,14 +117,16 @@ attention_stage() { # split
   )
   stage_due "attention-$1" "$settings" || return 0
   logged "attention-$1" "$PY" scripts/speech/attention.py "$WORK/data" --path "$WORK/model.pt" --split "$1" \
-    --beam "$opt_beam" --lenpen "$opt_lenpen" --max-len-b "$opt_max_len_b" --picture "$WORK/attention-$1.png"
+    --beam "$opt_beam" --lenpen "$opt_lenpen" --max-len-b "$opt_max_len_b" --picture "$WORK/attention-$1.png" \
+    ${ATTENTION_ARGS[@]+"${ATTENTION_ARGS[@]}"}
+  grep '^warning:' "$WORK/logs/attention-$1.log" >&2 || true
   say "attention" "$(tail -n 1 "$WORK/logs/attention-$1.log"); picture: $WORK/attention-$1.png"
   stage_done "attention-$1" "$settings"
 }
 
 speech_stages() {
   local splits=(valid) split
-  if [ "$opt_test" = 1 ]; then splits=(test); fi
+  if [ "$opt_test" = 1 ]; then splits=("${TEST_SPLITS[@]}"); fi
   features_stage
   train_stage
   for split in "${splits[@]}"; do

@@ -1,6 +1,7 @@
 """The command that says where a speech model listens, on the model and the recordings of test_speech."""
 
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -42,11 +43,25 @@ def test_a_model_listens_forwards_and_is_drawn(speech, checkpoint, tmp_path, end
     assert picture.read_bytes().startswith(starts[ending]) and picture.stat().st_size > 5000
 
 
+def test_the_first_recordings_and_characters_without_a_font(speech, checkpoint, tmp_path):  # noqa: F811
+    done = command(speech, "--path", checkpoint, "--limit", "7")
+    assert done.returncode == 0 and done.stdout.endswith("7 recordings\n")
+    done = command(speech, "--path", checkpoint, "--limit", "7", "--picture", tmp_path / "x.png", "--ids", "8")
+    assert done.returncode == 1 and "--ids 8: there is no such recording among 7 of test.tsv" in done.stderr
+    heard = attention.Heard("x", numpy.zeros((20, 4)), ["\U00012000", "</s>"], numpy.eye(5)[[0, 3]])  # cuneiform
+    attention.draw(tmp_path / "boxes.png", [heard])
+    assert (tmp_path / "boxes.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="--font nowhere.ttf: no such file"):
+        attention.draw(tmp_path / "boxes.png", [heard], Path("nowhere.ttf"))
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
         (["--split", "dev"], "--split dev: there is no "),
         (["--ids", "3"], "--ids goes with --picture"),
+        (["--font", "x.ttf"], "--font goes with --picture"),
+        (["--limit", "-1"], "--limit -1: must not be negative"),
         (["--picture", "x.gif"], "--picture x.gif: end it in .png, .svg or .pdf"),
         (["--picture", "none/x.png"], "there is no folder none"),
     ],

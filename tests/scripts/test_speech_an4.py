@@ -44,10 +44,10 @@ def run(monkeypatch, corpus, capsys):
 
 
 def test_speakers_are_set_aside_and_tempos_are_of_the_training(run, corpus):
-    assert run("--tempos", "1", "1.25") == "train 52, valid 2, test 2\n"
+    assert run("--tempos", "1", "1.25", "--warps", "1", "1.1") == "train 104, valid 2, test 2\n"
     rows = [line.split("\t") for line in (corpus / "out" / "train.tsv").read_text().splitlines()[1:]]
     assert {row[4] for row in rows} == {f"s{k}" for k in range(10, 24) if k != 16}
-    assert [row[2] for row in rows if row[0] == "yes-s10@1.25"] == ["24"] and rows[0][3] == "YES"
+    assert [row[2] for row in rows if row[0] == "yes-s10@1.25@1.1"] == ["24"] and rows[0][3] == "YES"
 
 
 def test_differences_of_a_ramp_are_its_slope():
@@ -64,7 +64,23 @@ def test_stretched_frames_are_between_those_of_the_recording(tempo, count):
     assert len(an4.stretch(frames[:1], tempo)) == 1
 
 
+@pytest.mark.parametrize("warp", [1.0, 0.9, 1.1])
+def test_a_shorter_vocal_tract_has_its_formants_higher(warp):
+    def spectrum(cepstra, hertz):
+        low, high, here = (1127.01048 * numpy.log(1 + numpy.asarray(f) / 700) for f in (*an4.BAND, hertz))
+        place = (here - low) / (high - low)
+        return cepstra[0] + 2 * sum(c * numpy.cos(k * numpy.pi * place) for k, c in enumerate(cepstra) if k)
+
+    cepstra = numpy.array([2.0, 1.0, -0.7, 0.4, -0.3] + [0.0] * 8)
+    hertz = numpy.linspace(300, 5500, 50)
+    found = spectrum(an4.vocal_tract(warp) @ cepstra, hertz)
+    numpy.testing.assert_allclose(found, spectrum(cepstra, hertz / warp), atol=0.06)  # 13 cepstra of a series
+    assert warp == 1 or abs(found - spectrum(cepstra, hertz)).max() > 0.2
+
+
 def test_what_is_broken_is_named(run, corpus):
+    with pytest.raises(ValueError, match="--warps 1.0 0.1: numbers from 0.5 to 2"):
+        run("--warps", "1", "0.1")
     with pytest.raises(ValueError, match="--tempos 3.0: numbers from 0.5 to 2"):
         run("--tempos", "3")
     (corpus / "feat" / "an4" / "s11" / "no-s11.mfc").write_bytes(b"x")

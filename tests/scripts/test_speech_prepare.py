@@ -9,6 +9,7 @@ from fairseq.data.audio.audio_utils import get_features_or_waveform
 from fairseq.data.audio.speech_to_text_dataset import S2TDataConfig, SpeechToTextDatasetCreator
 from fairseq.data.dictionary import Dictionary
 from fairseq.data.encoders.characters import Characters
+from fairseq.data.encoders.sentencepiece_bpe import SentencepieceBPE, SentencepieceConfig
 
 from .loading import load_script
 
@@ -73,6 +74,33 @@ def test_fairseq_reads_what_was_written(run, corpus, units):
     train = numpy.concatenate([audio.Filterbank(RATE, 20)(corpus / name) for name in ("0.wav", "1.flac")])
     numpy.testing.assert_allclose(statistics["mean"], train.mean(axis=0), rtol=1e-4)
     numpy.testing.assert_allclose(statistics["std"], train.std(axis=0), rtol=1e-3)
+
+
+def test_pieces_are_learnt_from_the_training(run, corpus):
+    run("--units", "piece", "--vocab-size", "10")  # of which <unk>, <s> and </s> are three
+    out = corpus / "out"
+    config = S2TDataConfig(out / "config.yaml")
+    bpe = SentencepieceBPE(SentencepieceConfig(sentencepiece_model=config.bpe_tokenizer["sentencepiece_model"]))
+    dictionary = Dictionary.load(str(out / "dict.txt"))
+    assert config.bpe_tokenizer["bpe"] == "sentencepiece" and len(dictionary) == 7 + 4
+    data = SpeechToTextDatasetCreator.from_tsv(str(out), config, "valid", dictionary, None, bpe, False, 1, 1)
+    target = data[0].target[:-1]
+    assert dictionary.unk() not in target and bpe.decode(dictionary.string(target)) == "two one"
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--units", "piece"], "--vocab-size 0 --units piece: the first is the number of pieces"),
+        (["--vocab-size", "9"], "--vocab-size 9 --units char: the first is the number of pieces"),
+        (["--units", "piece", "--vocab-size", "900"], "--vocab-size 900: Vocabulary size too high"),
+        (["--units", "piece", "--vocab-size", "4"], "--vocab-size 4: Vocabulary size is smaller than required_chars"),
+    ],
+)
+def test_a_number_of_pieces_that_cannot_be_is_refused(run, corpus, args, message):
+    with pytest.raises(ValueError, match=message):
+        run(*args)
+    assert not list((corpus / "out").glob("*.new")) and not (corpus / "out" / "dict.txt").exists()
 
 
 def test_slices_of_the_zip_are_the_features(run, corpus):

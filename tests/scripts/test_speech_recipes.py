@@ -61,7 +61,13 @@ def test_none_of_it_is_none(option, value, argument):
     assert done.returncode == 0 and argument not in done.stdout
 
 
-@pytest.mark.parametrize("recipe", ["an4", "speech_digits"])
+def test_precision_reaches_fairseq_train():
+    for value in ("fp16", "bf16"):
+        assert f"--{value}" in bash("-c", SETTLED, "bash", "--precision", value).stdout
+    assert "--fp16" not in bash("-c", SETTLED, "bash").stdout
+
+
+@pytest.mark.parametrize("recipe", ["an4", "speech_digits", "librispeech", "aishell"])
 @pytest.mark.parametrize(
     "args, message",
     [
