@@ -39,7 +39,6 @@ if [ "$opt_smoke" = 1 ] && [ -z "$opt_data" ]; then
 fi
 [ -n "$opt_data" ] || die "--data FOLDER is needed: tables {train,valid,test}.tsv, as examples/summarization/README.md says"
 opt_data=$(absolute "$opt_data" "$PWD")
-[ "$opt_no_repeat_ngram_size" -ne 1 ] || die "--no-repeat-ngram-size 1: fairseq blocks runs of 2 pieces and more"
 find_tables
 set_system
 # Their folder is known as soon as --work is settled.

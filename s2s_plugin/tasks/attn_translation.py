@@ -36,6 +36,7 @@ from .alignments import (
     word_numbers,
 )
 from .links import check_link_file, check_links
+from .ngrams import NGramBlocker
 
 
 @dataclass
@@ -160,7 +161,10 @@ class AttnTranslationTask(TranslationTask):
             mend_interactive(interactive())
         if self.replaces_unk and not self.datasets:  # fairseq-interactive; fairseq-generate has the text, or refuses
             SourceTexts(self.source_dictionary)
-        return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, **kwargs)
+        generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, **kwargs)
+        if getattr(generator, "repeat_ngram_blocker", None) is not None:
+            generator.repeat_ngram_blocker = NGramBlocker(args.no_repeat_ngram_size)
+        return generator
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         # fairseq's diverse beam search takes `id`, the places in the corpus, for rows of the batch.

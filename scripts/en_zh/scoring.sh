@@ -95,7 +95,7 @@ score_set() { # set
     --references "$TEST_TEXT/$1.$opt_tgt_lang" --hypotheses "$WORK/output/$1.$opt_tgt_lang" --tokenizer "$BLEU_TOKENIZER"
 }
 
-# Translates a few sentences through fairseq-interactive, as translate.sh does for anybody's.
+# Translates a few sentences as translate.sh does for anybody.
 show_samples() {
   local sentences="$TEST_TEXT/${TESTS[0]}.$opt_src_lang"
   if [ "$opt_src_lang-$opt_tgt_lang" = en-zh ] && [ -z "$opt_train_src" ]; then sentences=examples/en_zh/sentences.en; fi

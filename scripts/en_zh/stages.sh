@@ -208,6 +208,8 @@ model_stage() {
     say model "$CHOICE"
     stage_done model "$settings"
   fi
+  # How `python -m s2s_plugin translate` searches; what a recipe sets comes last and rules.
+  printf '%s\n' "--max-len-a 2 --max-len-b 10 ${SEARCH_ARGS[*]}" >"$WORK/model/search"
 }
 
 # Sets CHECKPOINTS, arguments of average_checkpoints.py, and CHOICE, which says in words what they are.

@@ -9,8 +9,9 @@ source "$ROOT/scripts/lib.sh"
 OPTIONS='
 Options
   model  | path | work/en_zh/model | folder of the model, as the recipes leave it
-  beam   | int  | 5 | width of the beam search
-  lenpen | number | 1.4 | above 1 favours longer translations, below 1 shorter ones
+  beam   | int  | | width of the beam search (default: as the folder says)
+  lenpen | number | | above 1 favours longer translations, below 1 shorter ones (default: as the folder says)
+  json   | flag | 0 | a JSON object for each line: its pieces, and the translation with score, pieces and alignment
   device | choice:auto,cpu,gpu | cpu | where to compute; auto: a GPU if PyTorch sees one
 '
 
@@ -33,5 +34,8 @@ fi
 
 # shellcheck source=scripts/setup.sh
 source "$ROOT/scripts/setup.sh" >&2
-exec "$PY" "$ROOT/scripts/en_zh/translate.py" --model "$model" --beam "$opt_beam" --lenpen "$opt_lenpen" \
-  --device "$opt_device"
+args=(--model "$model" --device "$opt_device")
+if [ -n "$opt_beam" ]; then args+=(--beam "$opt_beam"); fi
+if [ -n "$opt_lenpen" ]; then args+=(--lenpen "$opt_lenpen"); fi
+if [ "$opt_json" = 1 ]; then args+=(--json); fi
+exec "$PY" -m s2s_plugin translate "${args[@]}"

@@ -122,6 +122,9 @@ average_checkpoints() { # language run
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   checkpoints=("$2"/checkpoints/checkpoint[0-9]*.pt)
   logged "average-$1" "$PY" scripts/average_checkpoints.py --output "$2/model.pt" "${checkpoints[@]}"
+  # What `python -m s2s_plugin translate --model` wants beside it.
+  cp "$WORK/$1/data-bin"/dict.{word,phoneme}.txt "$2/"
+  printf 'src_lang=word\ntgt_lang=phoneme\n' >"$2/languages"
   rm -r "$2/checkpoints"
 }
 
@@ -133,6 +136,7 @@ measure_stage() { # language seed dev|test
     input_stamp "$input"
     settings_of beam lenpen
   )
+  printf '%s\n' "--beam $opt_beam --lenpen $opt_lenpen" >"$run/search"
   stage_due "$name" "$settings" || return 0
   logged "$name" fairseq-generate "$data" --user-dir s2s_plugin --task attn_translation --cpu --num-workers 0 \
     --source-lang word --target-lang phoneme --path "$run/model.pt" --gen-subset "$subset" --batch-size 128 \

@@ -96,5 +96,5 @@ finish_summaries() {
   if [ "$opt_smoke" = 1 ]; then echo "A smoke run: it trained too little for these numbers to mean anything."; fi
   cat "$WORK/output/score.txt"
   printf '\nModel:                %s\n' "$WORK/model"
-  echo "Summarize your text:  bash scripts/en_zh/translate.sh --model $WORK/model --lenpen $opt_lenpen <your.txt"
+  echo "Summarize your text:  bash scripts/en_zh/translate.sh --model $WORK/model <your.txt"
 }

@@ -210,3 +210,19 @@ def test_length_penalty_makes_longer(model):
         )
     ]
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
+
+
+def test_no_ngram_is_repeated(model):
+    """Of one word and of two, which fairseq's own blocks on no CPU."""
+    args = ["--beam", 3, "--min-len", 9, "--max-len-b", 12]
+    free = hypotheses(run_generate(model.data, model.checkpoint, *args))
+    for size in (1, 2):
+        found = hypotheses(run_generate(model.data, model.checkpoint, *args, "--no-repeat-ngram-size", size))
+        ngrams = {
+            number: [best.words[t : t + size] for t in range(len(best.words) - size + 1)]
+            for number, (best, *_) in found.items()
+        }
+        assert all(len(set(rows)) == len(rows) for rows in ngrams.values())
+        assert {number: best.words for number, (best, *_) in free.items()} != {
+            number: best.words for number, (best, *_) in found.items()
+        }

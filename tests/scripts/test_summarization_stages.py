@@ -121,7 +121,6 @@ def test_scores_are_made_again_for_another_search(bash):
     "options, message",
     [
         ([], "--data FOLDER is needed"),
-        (["--smoke", "--no-repeat-ngram-size", 1], "fairseq blocks runs of 2 pieces and more"),
         (["--data", SCRIPTS], "train.tsv is not there"),
         (["--data", SCRIPTS, "--src-lang", "en"], "unknown option --src-lang"),
         (["--smoke", "--system", "all"], "must be one of plain,copy,coverage"),

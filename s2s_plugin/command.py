@@ -1,0 +1,116 @@
+"""`python -m s2s_plugin translate --model FOLDER < in > out`: a line out for each line in, in their order."""
+
+import argparse
+import json
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from .checkpoints import CheckpointError
+from .translator import Translation, Translator
+
+MOST_LINES = 1000
+END = None
+
+
+def read_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m s2s_plugin translate", description=__doc__)
+    parser.add_argument("--model", required=True, help="folder `model` of a recipe")
+    parser.add_argument("--beam", type=int, help="width of the beam search (as the folder says, else 5)")
+    parser.add_argument("--lenpen", type=float, help="above 1 favours longer translations (as the folder says, else 1)")
+    parser.add_argument("--n-best", type=int, default=1, help="hypotheses of each line; needs --json")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line: pieces, hypotheses with scores")
+    parser.add_argument("--max-tokens", type=int, default=4000, help="source pieces in a batch")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="cpu", help="auto: a GPU if there is one")
+    parser.add_argument("--compute-dtype", help="float32 or bfloat16 (as the model was trained)")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
+    return parser
+
+
+def lines_at_hand(lines) -> Iterator[list[str]]:
+    """Yields all lines that have come meanwhile, so that a file is read in large batches and nobody waits for the next.
+
+    Args: lines of bytes, read by a thread of their own.
+    """
+    arrived = queue.Queue(maxsize=10 * MOST_LINES)
+
+    def read() -> None:
+        for line in lines:
+            arrived.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+        arrived.put(END)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := arrived.get()) is not END:
+        taken = [line]
+        while len(taken) < MOST_LINES:
+            try:
+                line = arrived.get_nowait()
+            except queue.Empty:
+                break
+            if line is END:
+                yield taken
+                return
+            taken.append(line)
+        yield taken
+
+
+def as_json(translation: Translation) -> str:
+    hypotheses = [
+        {
+            "text": hypothesis.text,
+            "score": round(hypothesis.score, 6),
+            "pieces": hypothesis.pieces,
+            "alignment": None if hypothesis.attention is None else hypothesis.alignment,
+        }
+        for hypothesis in translation.hypotheses
+    ]
+    said = {"source": translation.source, "pieces": translation.source_pieces, "hypotheses": hypotheses}
+    return json.dumps(said, ensure_ascii=False)
+
+
+def translate(words: list[str]) -> None:
+    """Runs the command. Args: words after `translate`. Raises ValueError or OSError for what cannot be."""
+    args = read_parser().parse_args(words)
+    if args.n_best > 1 and not args.json:
+        raise ValueError(f"--n-best {args.n_best} needs --json")
+    if args.threads < 0:
+        raise ValueError(f"--threads {args.threads}: must not be negative")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[args.device]
+    translator = Translator.load(args.model, device=device, compute_dtype=args.compute_dtype)
+    search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
+    options = {**search, "n_best": args.n_best, "max_tokens": args.max_tokens}
+    translator.translate([], **options)  # so that mistakes show now
+    if sys.stdin.isatty():
+        print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
+    number = 0
+    for lines in lines_at_hand(sys.stdin.buffer):
+        for translation in translator.translate(lines, skip_too_long=True, **options):
+            number += 1
+            if translation.source_pieces and not translation.hypotheses:
+                pieces = len(translation.source_pieces)
+                print(f"warning: line {number} is left out: {pieces} pieces are too many", file=sys.stderr)
+            said = as_json(translation) if args.json else translation.text
+            sys.stdout.buffer.write(f"{said}\n".encode())
+        sys.stdout.buffer.flush()
+
+
+def main(words: list[str]) -> int:
+    """Runs `translate` and turns what it raises into a line for people. Returns the exit status."""
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    try:
+        translate(words)
+    except (CheckpointError, OSError, ValueError) as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()  # whoever read the translations has enough of them
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

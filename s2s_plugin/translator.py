@@ -1,0 +1,273 @@
+"""A trained model as one call: `Translator.load(folder).translate(["Good morning."], beam=5)`."""
+
+import threading
+import unicodedata
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from fairseq import checkpoint_utils, utils
+from fairseq.data.data_utils import post_process
+from torch import Tensor
+
+MODEL, LANGUAGES, SEARCH = "model.pt", "languages", "search"
+"""Files of a folder of the recipes: the checkpoint, `src_lang=` and `tgt_lang=`, and options of fairseq's search."""
+
+SEARCH_OPTIONS = {
+    "beam": (int, 1),
+    "lenpen": (float, 0),
+    "unkpen": (float, None),
+    "max_len_a": (float, 0),
+    "max_len_b": (int, 0),
+    "min_len": (int, 0),
+    "no_repeat_ngram_size": (int, 0),
+}
+"""Those that can be set, as fairseq-generate names them: type and least value."""
+
+
+class Hypothesis(NamedTuple):
+    """One translation of a sentence.
+
+    Attributes:
+        text: its pieces put together.
+        score: log-probability (natural) over length ** lenpen, by which the search ranks.
+        pieces: T - 1, without the end.
+        token_scores: T log-probabilities, that of the end last.
+        attention: (T, S) weights on the source's pieces and its end, rows sum to 1; None for a model without attention.
+    """
+
+    text: str
+    score: float
+    pieces: list[str]
+    token_scores: list[float]
+    attention: Tensor | None
+
+    @property
+    def alignment(self) -> list[tuple[int, int]]:
+        """For each piece the place of the source's piece with the largest weight: pairs (source, target) from 0."""
+        if self.attention is None:
+            raise ValueError("the model has no attention, so that there is no alignment")
+        found = self.attention[: len(self.pieces), :-1]
+        return [] if found.numel() == 0 else [(int(s), t) for t, s in enumerate(found.argmax(dim=1))]
+
+
+class Translation(NamedTuple):
+    """What became of a line.
+
+    Attributes:
+        source: the line, as it was given.
+        source_pieces: S - 1, without the end.
+        hypotheses: the best first; none for a blank line, or one that was left out for its length.
+    """
+
+    source: str
+    source_pieces: list[str]
+    hypotheses: list[Hypothesis]
+
+    @property
+    def text(self) -> str:
+        """The best translation, or an empty string."""
+        return self.hypotheses[0].text if self.hypotheses else ""
+
+
+class Translator:
+    """A model with its dictionaries and sentencepiece model. Calls from several threads take turns.
+
+    Args:
+        model, task: of fairseq.
+        encoder: a SentencePieceProcessor for the source, or None where words are between spaces.
+        search: options of `SEARCH_OPTIONS` that hold where a call says nothing else.
+    """
+
+    def __init__(self, model, task, encoder, search: dict):
+        self.model, self.task, self.encoder, self.search = model, task, encoder, check_search(search)
+        self.device = next(model.parameters()).device
+        self._turn = threading.Lock()
+        model.eval()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None) -> "Translator":
+        """Reads the folder `model` of a recipe.
+
+        Args:
+            folder: with model.pt, dict.LANG.txt of both languages, LANG.model of the source unless it is of words
+                between spaces, `languages`, and perhaps `search`.
+            device: of torch, such as `cpu` or `cuda`.
+            compute_dtype: `float32` or `bfloat16`; None: as the model was trained.
+
+        Raises:
+            FileNotFoundError: no such folder, or a file of it is missing.
+            ValueError: `languages` or `search` cannot be read, unknown compute dtype, or a device that is not there.
+            CheckpointError: model.pt is no checkpoint.
+        """
+        folder = Path(folder)
+        for name in (MODEL, LANGUAGES):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder}: there is no {name}; give the folder `model` that a recipe made")
+        src_lang, tgt_lang = read_languages(folder / LANGUAGES)
+        for lang in (src_lang, tgt_lang):
+            if not (folder / f"dict.{lang}.txt").is_file():
+                raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt")
+        search = read_search(folder / SEARCH) if (folder / SEARCH).is_file() else {}
+        check_device(device)
+        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang}
+        if compute_dtype is not None:
+            overrides["compute_dtype"] = compute_dtype
+        models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
+        encoder = None
+        if (folder / f"{src_lang}.model").is_file():
+            import sentencepiece
+
+            encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{src_lang}.model"))
+        return cls(models[0].to(device), task, encoder, search)
+
+    def translate(
+        self,
+        lines: Iterable[str],
+        *,
+        n_best: int = 1,
+        max_tokens: int = 4000,
+        skip_too_long: bool = False,
+        **search,
+    ) -> list[Translation]:
+        """Translates lines, in batches of similar length, which change no translation.
+
+        Args:
+            lines: raw text, one sentence each; a blank one gives a Translation without hypotheses.
+            n_best: hypotheses of each, at most the beam.
+            max_tokens: source pieces in a batch, padding included.
+            skip_too_long: a line of more pieces than `max_tokens` or the task's --max-source-positions gives a
+                Translation without hypotheses.
+            **search: of `SEARCH_OPTIONS`.
+
+        Returns:
+            One Translation a line, in their order.
+
+        Raises:
+            TypeError: `lines` is one string.
+            ValueError: an option is unknown or out of its range, or a line too long; nothing was translated then.
+        """
+        if isinstance(lines, str):
+            raise TypeError("lines: a list of strings, not one string")
+        search = {**self.search, **check_search(search)}
+        beam = search.get("beam", 5)
+        if not 1 <= n_best <= beam:
+            raise ValueError(f"n_best {n_best}: from 1 to the beam, which is {beam}")
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens {max_tokens}: must be at least 1")
+        lines = list(lines)
+        pieces = [self.split(line) for line in lines]
+        longest = min(max_tokens, self.task.cfg.max_source_positions)
+        fit = [number for number, of_line in enumerate(pieces) if 0 < len(of_line) < longest]
+        if not skip_too_long:
+            for number, of_line in enumerate(pieces, start=1):
+                if len(of_line) >= longest:
+                    raise ValueError(f"line {number}: {len(of_line)} pieces and the end, more than {longest}")
+        found = {}
+        if fit:
+            with self._turn:
+                generator = self.task.build_generator([self.model], Namespace(**{"beam": 5, **search}))
+                for batch in self._batches([pieces[number] for number in fit], max_tokens):
+                    numbers = [fit[index] for index in batch["id"].tolist()]
+                    found |= zip(numbers, self._translate_batch(generator, batch, n_best), strict=True)
+        return [Translation(line, pieces[k], found.get(k, [])) for k, line in enumerate(lines)]
+
+    def stream(self, lines: Iterable[str], *, buffer: int = 1000, **options) -> Iterator[Translation]:
+        """The same of lines without end: yields a Translation for each, in their order, after every `buffer` of them.
+
+        Args: options as in `translate`, which numbers lines within a buffer.
+        """
+        lines = iter(lines)
+        while taken := list(islice(lines, buffer)):
+            yield from self.translate(taken, **options)
+
+    def split(self, line: str) -> list[str]:
+        """The pieces of a line, without the end."""
+        text = clean(line)
+        return text.split() if self.encoder is None else self.encoder.encode(text, out_type=str)
+
+    def _batches(self, lines: list[list[str]], max_tokens: int) -> Iterator[dict]:
+        """Batches of fairseq, whose `id` are places in `lines`."""
+        dictionary = self.task.source_dictionary
+        tokens = [dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long() for pieces in lines]
+        dataset = self.task.build_dataset_for_inference(tokens, [len(of_line) for of_line in tokens])
+        for batch in dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens):
+            sample = dataset.collater([dataset[index] for index in batch])
+            yield utils.move_to_cuda(sample) if self.device.type == "cuda" else sample
+
+    def _translate_batch(self, generator, batch: dict, n_best: int) -> list[list[Hypothesis]]:
+        with torch.no_grad():
+            found = self.task.inference_step(generator, [self.model], batch)
+        present = batch["net_input"]["src_tokens"].ne(self.task.source_dictionary.pad()).cpu()
+        return [
+            [self._hypothesis(hypothesis, columns) for hypothesis in of_line[:n_best]]
+            for of_line, columns in zip(found, present, strict=True)
+        ]
+
+    def _hypothesis(self, found: dict, columns: Tensor) -> Hypothesis:
+        """Args: found, of fairseq's search; columns (S,) bool, False at padding."""
+        dictionary, attn = self.task.target_dictionary, found["attention"]
+        pieces = [dictionary[token] for token in found["tokens"].tolist()[:-1]]
+        if attn is None or attn.numel() == 0:
+            attn = None
+        else:
+            attn = attn.float().cpu().t()[:, columns]
+        text = post_process(" ".join(pieces), "none" if self.encoder is None else "sentencepiece")
+        return Hypothesis(text, float(found["score"]), pieces, found["positional_scores"].tolist(), attn)
+
+
+def clean(text: str) -> str:
+    """Spaces and control characters as the recipes' training text has them: one space between words, none around."""
+    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+
+
+def check_search(options: dict) -> dict:
+    """The options, as numbers. Raises ValueError for one that is unknown, no number, or too small."""
+    checked = {}
+    for name, value in options.items():
+        if name not in SEARCH_OPTIONS:
+            raise ValueError(f"unknown option {name!r} of the search: choose from {', '.join(SEARCH_OPTIONS)}")
+        kind, least = SEARCH_OPTIONS[name]
+        number = "a whole number" if kind is int else "a number"
+        try:
+            checked[name] = kind(value)
+            fits = checked[name] == float(value) and (least is None or checked[name] >= least)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(f"{name} {value}: must be {number}" + ("" if least is None else f" of at least {least}"))
+    return checked
+
+
+def read_search(path: Path) -> dict:
+    """From a line of words such as `--beam 5 --max-len-a 2`. Raises ValueError for anything else."""
+    words = path.read_text(encoding="utf-8").split()
+    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        raise ValueError(f"{path}: {' '.join(words)!r} are no options with a value each")
+    try:
+        return check_search(dict(zip(names, words[1::2], strict=True)))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_languages(path: Path) -> tuple[str, str]:
+    """Source and target. Raises ValueError where one is not said."""
+    said = dict(line.partition("=")[::2] for line in path.read_text(encoding="utf-8").split())
+    missing = [name for name in ("src_lang", "tgt_lang") if not said.get(name)]
+    if missing:
+        raise ValueError(f"{path}: no line {missing[0]}=LANG")
+    return said["src_lang"], said["tgt_lang"]
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError for a device that torch does not know or see."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device {device}: {str(error).splitlines()[0]}") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: PyTorch sees no GPU here")
