@@ -1,4 +1,4 @@
-"""`python -m s2s_plugin translate --model FOLDER < in > out`: a line out for each line in, in their order."""
+"""The commands of `python -m s2s_plugin`: translate and quantize."""
 
 import argparse
 import json
@@ -7,10 +7,12 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from .checkpoints import CheckpointError
+from .compress.quantize import quantize_folder
 from .translator import Translation, Translator
 
 MOST_LINES = 1000
@@ -18,7 +20,7 @@ END = None
 
 
 def read_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m s2s_plugin translate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m s2s_plugin translate", description=translate.__doc__)
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--beam", type=int, help="width of the beam search (as the folder says, else 5)")
     parser.add_argument("--lenpen", type=float, help="above 1 favours longer translations (as the folder says, else 1)")
@@ -26,7 +28,7 @@ def read_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="a JSON object a line: pieces, hypotheses with scores")
     parser.add_argument("--max-tokens", type=int, default=4000, help="source pieces in a batch")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="cpu", help="auto: a GPU if there is one")
-    parser.add_argument("--compute-dtype", help="float32 or bfloat16 (as the model was trained)")
+    parser.add_argument("--compute-dtype", help="float32, bfloat16 or int8 (as the model was made)")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
     return parser
 
@@ -73,7 +75,7 @@ def as_json(translation: Translation) -> str:
 
 
 def translate(words: list[str]) -> None:
-    """Runs the command. Args: words after `translate`. Raises ValueError or OSError for what cannot be."""
+    """Translates the lines of the standard input, a line out for each line in, in their order."""
     args = read_parser().parse_args(words)
     if args.n_best > 1 and not args.json:
         raise ValueError(f"--n-best {args.n_best} needs --json")
@@ -100,11 +102,27 @@ def translate(words: list[str]) -> None:
         sys.stdout.buffer.flush()
 
 
-def main(words: list[str]) -> int:
-    """Runs `translate` and turns what it raises into a line for people. Returns the exit status."""
+def quantize(words: list[str]) -> None:
+    """Writes the folder of a model anew with its matrices in eight bits."""
+    parser = argparse.ArgumentParser(prog="python -m s2s_plugin quantize", description=quantize.__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(words)
+    before, after = quantize_folder(args.model, args.output)
+    print(f"{args.output / 'model.pt'}: {after / 1e6:.1f} MB, {after / before:.2f} of {before / 1e6:.1f} MB")
+
+
+COMMANDS = {"translate": translate, "quantize": quantize}
+
+
+def main(name: str, words: list[str]) -> int:
+    """Runs a command and turns what it raises into a line for people. Returns the exit status."""
+    if name not in COMMANDS:
+        print(f"error: unknown command {name}; the commands are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 1
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
-        translate(words)
+        COMMANDS[name](words)
     except (CheckpointError, OSError, ValueError) as error:
         if isinstance(error, BrokenPipeError):
             sys.stderr.close()  # whoever read the translations has enough of them

@@ -96,7 +96,7 @@ class Translator:
             folder: with model.pt, dict.LANG.txt of both languages, LANG.model of the source unless it is of words
                 between spaces, `languages`, and perhaps `search`.
             device: of torch, such as `cpu` or `cuda`.
-            compute_dtype: `float32` or `bfloat16`; None: as the model was trained.
+            compute_dtype: `float32`, `bfloat16` or, on a CPU, `int8`; None: as the model was made.
 
         Raises:
             FileNotFoundError: no such folder, or a file of it is missing.

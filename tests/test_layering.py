@@ -17,10 +17,11 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
     "scoring": (set(), {"fairseq"}),
+    "compress": ({"ops"}, {"fairseq"}),
 }
 STANDARD = {
-    "argparse", "collections", "contextlib", "dataclasses", "functools", "hashlib", "itertools", "logging", "math",
-    "os", "pathlib", "sys", "typing", "warnings",
+    "argparse", "collections", "contextlib", "contextvars", "dataclasses", "functools", "hashlib", "itertools",
+    "logging", "math", "os", "pathlib", "shutil", "sys", "typing", "warnings",
 }  # fmt: skip
 
 

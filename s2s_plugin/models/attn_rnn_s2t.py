@@ -4,6 +4,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
 from ..modules.precision import check_compute_dtype
+from ..ops.int8 import dequantize_state
 from .attn_rnn_s2s import check_vocabulary, embed_and_project, fill_defaults
 from .build import build_decoder, build_speech_encoder
 from .check import check_options, check_sharing
@@ -80,6 +81,7 @@ class AttnRNNS2TModel(FairseqEncoderDecoderModel):
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionary has another size than the task's."""
+        state_dict = dequantize_state(state_dict)
         check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..ops import int8
 from ..ops.devices import autocast_dtype, cast
 from ..ops.products import differentiable_linear, pack
 
@@ -22,7 +23,8 @@ class WeightCache(nn.Module):
         self.entry = None
 
     def train(self, mode: bool = True):
-        self.entry = None
+        if mode or self.training:  # fairseq's search says eval() at every batch
+            self.entry = None
         return super().train(mode)
 
     def __getstate__(self) -> dict:
@@ -42,7 +44,7 @@ class WeightCache(nn.Module):
         if any(parameter.is_inference() for parameter in parameters):
             return make()  # torch does not count their changes
         values = [(parameter.data_ptr(), parameter._version, parameter.dtype) for parameter in parameters]
-        values.append(autocast_dtype(parameters[0]))
+        values.append(int8.active() or autocast_dtype(parameters[0]))
         if self.entry is None or self.entry[0] != values:
             # The aliases hold the memory, so that no other tensor can come to lie at the address.
             self.entry = values, make(), [parameter.detach() for parameter in parameters]
@@ -59,7 +61,7 @@ class WeightCache(nn.Module):
             (..., N).
         """
         ready = self(lambda: pack(cast(weight)), weight) if self.keeps() else cast(weight)
-        if ready.dtype.itemsize == 2:
+        if isinstance(ready, Tensor) and ready.dtype.itemsize == 2:
             x = x.to(ready.dtype)
         return differentiable_linear(x, ready, None if bias is None else cast(bias))
 

@@ -1,13 +1,14 @@
-"""The arithmetic of the model: float32, or bfloat16 with float32 parameters."""
+"""The arithmetic of the model: float32; bfloat16 with float32 parameters; int8 to translate with a finished model."""
 
 import warnings
 from contextlib import nullcontext
 
 import torch
 
+from ..ops.int8 import products_in_int8
 from ..ops.products import cpu_has_bfloat16
 
-COMPUTE_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+COMPUTE_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 def check_compute_dtype(name: str) -> None:
@@ -28,8 +29,17 @@ def compute_in(name: str, device: torch.device):
     Args:
         name: of `COMPUTE_DTYPES`.
         device: of the tensors.
+
+    Raises:
+        ValueError: `int8` where gradients are wanted, or off the CPU.
     """
     dtype = COMPUTE_DTYPES[name]
+    if dtype is torch.int8:
+        if torch.is_grad_enabled():
+            raise ValueError("--compute-dtype int8 is for translating: train in float32 or bfloat16")
+        if device.type != "cpu":
+            raise ValueError(f"--compute-dtype int8 is for CPUs, not {device.type}: take float32 or bfloat16")
+        return products_in_int8()
     if dtype is None or torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)

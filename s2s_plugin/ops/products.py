@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import devices
+from . import devices, int8
+from .int8 import Int8Weight
 
 
 def _operator(name: str):
@@ -49,18 +50,21 @@ def uses_onednn(x: Tensor) -> bool:
     )
 
 
-def pack(weight: Tensor) -> Tensor:
+def pack(weight: Tensor) -> Tensor | Int8Weight:
     """`weight` (N, K) in the layout that `linear` reads fastest; for a weight that several products share.
 
     Returns:
-        A tensor for `linear` alone; `weight` itself where there is no better layout.
+        For `linear` alone: under `int8.products_in_int8` the weight in eight bits, else a tensor; `weight` itself where
+        there is no better layout.
     """
+    if int8.active():
+        return int8.pack(weight)
     if _ONEDNN_PACK is None or not uses_onednn(weight):
         return weight
     return _ONEDNN_PACK(weight.detach(), _PACKED_FOR_ROWS)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
     """x weight^T + bias + add, without a record for autograd.
 
     Args:
@@ -69,6 +73,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
     Returns:
         (R, N).
     """
+    if isinstance(weight, Int8Weight):
+        return int8.linear(x, weight, bias, add)
     if weight.is_mkldnn or (x.dtype == weight.dtype and uses_onednn(x)):
         if add is not None:
             return _ONEDNN_LINEAR.binary(x, add, weight, bias, "add")
@@ -117,7 +123,8 @@ def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     Returns:
         (..., N).
     """
-    if not weight.is_mkldnn and not (x.dtype == weight.dtype == torch.float32 and uses_onednn(x)):
+    is_packed = isinstance(weight, Int8Weight) or weight.is_mkldnn
+    if not is_packed and not (x.dtype == weight.dtype == torch.float32 and uses_onednn(x)):
         return torch.nn.functional.linear(x, weight, bias)
     rows = x.reshape(-1, x.size(-1))
     y = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else linear(rows, weight, bias)

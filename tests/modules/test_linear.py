@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.nn.utils import parametrizations, prune
 
 from s2s_plugin.modules.linear import Linear
+from s2s_plugin.ops.int8 import products_in_int8
 from tests.models.builders import make_model
 
 SOURCE, PREV = torch.tensor([[4, 9, 5, 2], [6, 2, 1, 1]]), torch.tensor([[2, 8, 4], [2, 12, 6]])
@@ -100,3 +101,31 @@ def test_a_model_made_in_inference_mode_translates():
         first, _ = model(SOURCE, None, PREV)
         second, _ = model(SOURCE, None, PREV)
     assert torch.equal(first, second)
+
+
+def test_evaluation_again_forgets_nothing_and_training_all(linear, monkeypatch):
+    """fairseq's search calls eval() at every batch."""
+    made = []
+    monkeypatch.setattr("s2s_plugin.modules.linear.pack", lambda weight: made.append(1) or weight)
+    for _ in range(3):
+        linear.eval()
+        assert_fresh(linear)
+    assert len(made) == 1
+    linear.train()
+    linear.weight.data.mul_(2)
+    linear.eval()
+    assert_fresh(linear)
+    assert len(made) == 2
+    linear.weight.data.mul_(2)  # past torch's count
+    linear.train().eval()
+    assert_fresh(linear)
+
+
+def test_eight_bits_and_back(linear):
+    x = torch.ones(2, 16)
+    with torch.no_grad():
+        exact = linear(x)
+        with products_in_int8():
+            rounded = linear(x)
+        assert 0 < (rounded - exact).abs().max() < 0.1
+        assert torch.equal(linear(x), exact)

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from s2s_plugin.models.config import AttnRNNS2SConfig
 from s2s_plugin.modules import precision
 from s2s_plugin.modules.linear import Linear
 from tests.models.builders import make_model
@@ -77,7 +78,7 @@ def test_copies_of_a_model_that_has_translated():
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(ValueError, match="unknown compute dtype 'float8': choose from float32, bfloat16"):
+    with pytest.raises(ValueError, match="unknown compute dtype 'float8': choose from float32, bfloat16, int8"):
         make_model(compute_dtype="float8")
 
 
@@ -108,3 +109,42 @@ def test_an_adaptive_softmax_gets_float32():
     out = model(SOURCE, None, PREV)
     lprobs = model.get_normalized_probs(out, log_probs=True, sample={"target": PREV})
     assert lprobs.dtype == torch.float32 and lprobs.isfinite().all()
+
+
+EIGHT_BITS = {
+    "recurrent": {"attn_mode": "recurrent"},
+    "conditional lstm": {"encoder_cell": "lstm", "decoder_cell": "lstm", "attn_mode": "conditional"},
+    "parallel": {"attn_mode": "parallel"},
+    "tanh": {"encoder_cell": "tanh", "decoder_cell": "tanh"},
+    "norms": {"encoder_layer_norm": True, "decoder_layer_norm": True},
+    "heads": {"attn_heads": 2, "encoder_bidirectional": True},
+    "transitions": {"encoder_transition_depth": 2, "decoder_transition_depth": 2},
+    "layers": {"encoder_layers": 2, "decoder_layers": 2, "decoder_residual": True},
+    "maxout": {"decoder_readout": "maxout"},
+    "shared": {"share_decoder_input_output_embed": True, "decoder_out_embed_dim": 4},
+    "location": {"attn_location_filters": 2, "attn_location_width": 3},
+    "without attention": {"decoder_attention": False, "attn_dim": AttnRNNS2SConfig().attn_dim},
+}
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_eight_bits_are_near_and_do_not_know_the_batch(name):
+    torch.manual_seed(84)
+    exact, rounded = make_model(**EIGHT_BITS[name]), make_model(compute_dtype="int8", **EIGHT_BITS[name])
+    rounded.load_state_dict(exact.state_dict())
+    source, lengths = torch.tensor([[4, 9, 5, 2], [6, 2, 1, 1]]), torch.tensor([4, 2])
+    prev = torch.tensor([[2, 8, 4], [2, 12, 6]])
+    with torch.no_grad():
+        expected, found = (model(source, lengths, prev)[0].log_softmax(dim=-1) for model in (exact, rounded))
+        alone = rounded(source[1:, :2], lengths[1:], prev[1:])[0].log_softmax(dim=-1)
+    assert 0 < (found - expected).abs().max() < 0.1
+    torch.testing.assert_close(alone, found[1:], atol=5e-3, rtol=0)  # a rounding can fall otherwise
+
+
+def test_eight_bits_do_not_train():
+    model = make_model(compute_dtype="int8")
+    batch = torch.tensor([[4, 9, 2]]), torch.tensor([3]), torch.tensor([[2, 8]])
+    with pytest.raises(ValueError, match="--compute-dtype int8 is for translating: train in float32 or bfloat16"):
+        model(*batch)
+    with torch.no_grad(), pytest.raises(ValueError, match="--compute-dtype int8 is for CPUs, not meta"):
+        precision.compute_in("int8", torch.device("meta"))

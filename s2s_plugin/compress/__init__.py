@@ -1,0 +1,1 @@
+"""Smaller files of finished models."""
