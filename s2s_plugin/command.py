@@ -1,4 +1,4 @@
-"""The commands of `python -m s2s_plugin`: translate and quantize."""
+"""The commands of `python -m s2s_plugin`: translate, quantize and shortlist."""
 
 import argparse
 import json
@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from .checkpoints import CheckpointError
+from .compress.lexicon import learn_lexicon
 from .compress.quantize import quantize_folder
-from .translator import Translation, Translator
+from .translator import SHORTLIST, Translation, Translator
 
 MOST_LINES = 1000
 END = None
@@ -29,6 +30,7 @@ def read_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-tokens", type=int, default=4000, help="source pieces in a batch")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="cpu", help="auto: a GPU if there is one")
     parser.add_argument("--compute-dtype", help="float32, bfloat16 or int8 (as the model was made)")
+    parser.add_argument("--no-shortlist", action="store_true", help="search the whole vocabulary all the same")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
     return parser
 
@@ -84,7 +86,8 @@ def translate(words: list[str]) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[args.device]
-    translator = Translator.load(args.model, device=device, compute_dtype=args.compute_dtype)
+    shortlist = False if args.no_shortlist else None
+    translator = Translator.load(args.model, device=device, compute_dtype=args.compute_dtype, shortlist=shortlist)
     search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
     options = {**search, "n_best": args.n_best, "max_tokens": args.max_tokens}
     translator.translate([], **options)  # so that mistakes show now
@@ -112,7 +115,27 @@ def quantize(words: list[str]) -> None:
     print(f"{args.output / 'model.pt'}: {after / 1e6:.1f} MB, {after / before:.2f} of {before / 1e6:.1f} MB")
 
 
-COMMANDS = {"translate": translate, "quantize": quantize}
+def shortlist(words: list[str]) -> None:
+    """Learns the candidates of a vocabulary shortlist from where a model looks in its training data."""
+    parser = argparse.ArgumentParser(prog="python -m s2s_plugin shortlist", description=shortlist.__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
+    parser.add_argument("--data", type=Path, required=True, help="folder of fairseq-preprocess: a recipe's data-bin")
+    parser.add_argument("--output", type=Path, help="file to write (MODEL/shortlist, which translations then go by)")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--size", type=int, default=100, help="candidates of a source word, at most")
+    args = parser.parse_args(words)
+    if args.size < 1:
+        raise ValueError(f"--size {args.size}: must be at least 1")
+    translator = Translator.load(args.model)
+    output = args.output or args.model / SHORTLIST
+    lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
+    new = output.with_name(output.name + ".new")
+    new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    new.replace(output)
+    print(f"{output}: {len(lines):,} candidates")
+
+
+COMMANDS = {"translate": translate, "quantize": quantize, "shortlist": shortlist}
 
 
 def main(name: str, words: list[str]) -> int:

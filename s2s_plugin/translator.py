@@ -13,8 +13,8 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data.data_utils import post_process
 from torch import Tensor
 
-MODEL, LANGUAGES, SEARCH = "model.pt", "languages", "search"
-"""Files of a folder of the recipes: the checkpoint, `src_lang=` and `tgt_lang=`, and options of fairseq's search."""
+MODEL, LANGUAGES, SEARCH, SHORTLIST = "model.pt", "languages", "search", "shortlist"
+"""Files of a folder: the checkpoint, `src_lang=` and `tgt_lang=`, options of fairseq's search, words to search over."""
 
 SEARCH_OPTIONS = {
     "beam": (int, 1),
@@ -89,7 +89,9 @@ class Translator:
         model.eval()
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None) -> "Translator":
+    def load(
+        cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None, shortlist: bool | None = None
+    ) -> "Translator":
         """Reads the folder `model` of a recipe.
 
         Args:
@@ -97,6 +99,7 @@ class Translator:
                 between spaces, `languages`, and perhaps `search`.
             device: of torch, such as `cpu` or `cuda`.
             compute_dtype: `float32`, `bfloat16` or, on a CPU, `int8`; None: as the model was made.
+            shortlist: whether searches go over the candidates in the file `shortlist` alone; None: if it is there.
 
         Raises:
             FileNotFoundError: no such folder, or a file of it is missing.
@@ -117,6 +120,8 @@ class Translator:
         if compute_dtype is not None:
             overrides["compute_dtype"] = compute_dtype
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
+        if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
+            task.read_lexicon(folder / SHORTLIST, task.cfg.shortlist_size, task.cfg.shortlist_first)
         encoder = None
         if (folder / f"{src_lang}.model").is_file():
             import sentencepiece

@@ -1,8 +1,8 @@
-"""How fast a model translates in each arithmetic: all lines at once, and one line at a time.
+"""How fast a model translates in each arithmetic, and with its shortlist: all lines at once, and one line at a time.
 
 usage: benchmark_translator.py --model FOLDER [--compute-dtypes float32 ...] [--threads N] [--rounds 3] TEXT
 
-The arithmetics take turns, in one process; what is printed is the median of the rounds, and of the lines alone the
+They take turns, in one process; what is printed is the median of the rounds, and of the lines alone the
 median and the 95th percentile of their milliseconds.
 """
 
@@ -17,6 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from s2s_plugin import Translator  # noqa: E402
+from s2s_plugin.translator import SHORTLIST  # noqa: E402
 
 
 def timed(call) -> tuple[float, list]:
@@ -41,7 +42,11 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     lines = args.text.read_text(encoding="utf-8").splitlines()
-    models = {dtype: Translator.load(args.model, compute_dtype=dtype) for dtype in args.compute_dtypes}
+    models = {}
+    for dtype in args.compute_dtypes:
+        models[dtype] = Translator.load(args.model, compute_dtype=dtype, shortlist=False)
+        if (Path(args.model) / SHORTLIST).is_file():
+            models[f"{dtype}, shortlist"] = Translator.load(args.model, compute_dtype=dtype)
     rounds, alone, pieces = {dtype: [] for dtype in models}, {dtype: [] for dtype in models}, {}
     for number in range(args.rounds + 1):
         for dtype, model in models.items():

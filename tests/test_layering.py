@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
     "scoring": (set(), {"fairseq"}),
-    "compress": ({"ops"}, {"fairseq"}),
+    "compress": ({"ops"}, {"fairseq", "tqdm"}),
 }
 STANDARD = {
     "argparse", "collections", "contextlib", "contextvars", "dataclasses", "functools", "hashlib", "itertools",

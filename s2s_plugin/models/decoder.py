@@ -1,5 +1,6 @@
 """The decoder as fairseq's beam search calls it, one token at a time."""
 
+import math
 from typing import NamedTuple
 
 from fairseq.data import Dictionary
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from ..modules.cells import init_uniform
 from ..modules.decoder import DecoderState, RNNDecoder
 from ..modules.dropout import Dropout
-from ..modules.linear import Linear, WeightCache
+from ..modules.linear import Linear, WeightCache, ready_linear
 from ..modules.precision import compute_in
 from ..ops.copying import copy_lprobs
+from ..ops.devices import cast
+from ..ops.products import pack
 from ..ops.reference import CopySource
-from .encoder import MAX_POSITIONS, EncoderOut, same_rows
+from .encoder import MAX_POSITIONS, EncoderOut, Shortlist, same_rows
 
 STATE = "decoder_state"
 
@@ -95,16 +98,25 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             logits (B, T, V), where the model copies the mixture's log-probabilities, or features (B, T, D); and a dict
             with `attn`: [(B, T, S)], or None without attention, and `copying`: a Copying where the model copies.
         """
-        past = None
+        past, shortlist = None, encoder_out.shortlist
         if incremental_state is not None:
             past = self.get_incremental_state(incremental_state, STATE)
             if past is not None:
                 prev_output_tokens = prev_output_tokens[:, -1:]
         with compute_in(self.compute_dtype, prev_output_tokens.device):
             state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
-            x = self.dropout_in(self.word_dropout(self.embed_tokens(prev_output_tokens)))
+            words = prev_output_tokens if shortlist is None else shortlist.ids[prev_output_tokens]
+            x = self.dropout_in(self.word_dropout(self.embed_tokens(words)))
             out = self.decoder(x, encoder_out.state, state)
-            y = out.features if features_only else self.output_layer(out.features)
+            projection = None
+            if features_only:
+                y = out.features
+            elif shortlist is None:
+                y = self.output_layer(out.features)
+            else:
+                projection = self.short_projection(shortlist) if past is None else past["projection"]
+                y = ready_linear(out.features, *projection)
+                y = y.masked_fill(~shortlist.allowed.unsqueeze(1), -math.inf)
         # In one piece, as fairseq's criterion of guided alignment wants it.
         extra = {"attn": None if out.attn is None else [out.attn.contiguous()]}
         if out.gen_logit is not None:
@@ -112,7 +124,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             if not features_only:
                 y = copy_lprobs(y, out.gen_logit, out.attn, encoder_out.copy_source)
         if incremental_state is not None:
-            saved = dict(out.state._asdict(), rows=encoder_out.rows)
+            saved = dict(out.state._asdict(), rows=encoder_out.rows, projection=projection)
             if saved["attn"] is not None:  # fairseq takes the mean of an ensemble in the tensor that it is given
                 saved["attn"] = saved["attn"].clone()
             self.set_incremental_state(incremental_state, STATE, saved)
@@ -125,6 +137,18 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         if self.output_projection is not None:
             return self.output_projection(features)
         return self.cache.linear(features, self.embed_tokens.weight)
+
+    def short_projection(self, shortlist: Shortlist) -> tuple:
+        """What `ready_linear` takes to give the logits of a shortlist: its rows of the output projection.
+
+        Raises:
+            ValueError: the softmax is adaptive.
+        """
+        if self.adaptive_softmax is not None:
+            raise ValueError("--shortlist: a model with an adaptive softmax needs the whole vocabulary")
+        bias = self.output_bias
+        weight = pack(cast(self.output_weight.index_select(0, shortlist.ids)))
+        return weight, None if bias is None else cast(bias.index_select(0, shortlist.ids))
 
     @property
     def output_weight(self) -> Tensor:

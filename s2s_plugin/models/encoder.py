@@ -18,6 +18,18 @@ MAX_POSITIONS = int(1e5)
 """The model itself has no limit; the task's --max-source-positions and --max-target-positions rule."""
 
 
+class Shortlist(NamedTuple):
+    """The part of the target's vocabulary that a search goes over; its tokens are places in `ids`.
+
+    Attributes:
+        ids: (V',) int64, rising; the special symbols are the first, at their own places.
+        allowed: (B, V') bool, False at words that are candidates of another sentence alone.
+    """
+
+    ids: Tensor
+    allowed: Tensor
+
+
 class EncoderOut(NamedTuple):
     """What the encoder hands to the decoder.
 
@@ -25,11 +37,13 @@ class EncoderOut(NamedTuple):
         state: memory, padding mask and last states, one row a hypothesis.
         rows: (B,) int64, the sentence of each row, so that reordering can see that only beams moved.
         copy_source: the words that can be copied; None where the model copies nothing.
+        shortlist: or None for the whole vocabulary.
     """
 
     state: EncoderState
     rows: Tensor
     copy_source: CopySource | None
+    shortlist: Shortlist | None = None
 
 
 def same_rows(rows: Tensor, new_order: Tensor) -> bool:
@@ -46,11 +60,13 @@ def reorder(encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
     """Rows by `new_order` (B',) int64; copies nothing where only the beams of a sentence moved."""
     if same_rows(encoder_out.rows, new_order):
         return encoder_out
-    state, rows, source = encoder_out
+    state, rows, source, shortlist = encoder_out
     if source is not None:
         source = CopySource(*(x.index_select(0, new_order) for x in source))
     state = EncoderState(*(x.index_select(0, new_order) for x in state))
-    return EncoderOut(state, rows.index_select(0, new_order), source)
+    if shortlist is not None:
+        shortlist = Shortlist(shortlist.ids, shortlist.allowed.index_select(0, new_order))
+    return EncoderOut(state, rows.index_select(0, new_order), source, shortlist)
 
 
 class AttnRNNEncoder(FairseqEncoder):
@@ -87,14 +103,19 @@ class AttnRNNEncoder(FairseqEncoder):
         # Follows from the dictionaries, so no checkpoint holds it.
         self.register_buffer("copy_map", copy_map, persistent=False)
 
-    def forward(self, src_tokens: Tensor, src_lengths: Tensor = None) -> EncoderOut:
-        """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed."""
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor = None, shortlist: Shortlist = None) -> EncoderOut:
+        """Args: src_tokens (B, S) int64, padded on either side; src_lengths is not needed; shortlist of a search.
+
+        Raises ValueError for a shortlist where the model copies, whose words are none of it."""
+        if shortlist is not None and self.copy_map is not None:
+            raise ValueError("--shortlist: a model that copies needs the whole vocabulary")
         padding_mask = src_tokens.eq(self.dictionary.pad())
         with compute_in(self.compute_dtype, src_tokens.device):
             x = self.dropout_in(self.word_dropout(self.embed_tokens(src_tokens)))
             state = self.encoder(x, padding_mask)
         rows = torch.arange(src_tokens.size(0), device=src_tokens.device)
-        return EncoderOut(state, rows, None if self.copy_map is None else copy_source(self.copy_map[src_tokens]))
+        source = None if self.copy_map is None else copy_source(self.copy_map[src_tokens])
+        return EncoderOut(state, rows, source, shortlist)
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
         """See `reorder`."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..ops import int8
 from ..ops.devices import autocast_dtype, cast
+from ..ops.int8 import Int8Weight
 from ..ops.products import differentiable_linear, pack
 
 
@@ -61,9 +62,14 @@ class WeightCache(nn.Module):
             (..., N).
         """
         ready = self(lambda: pack(cast(weight)), weight) if self.keeps() else cast(weight)
-        if isinstance(ready, Tensor) and ready.dtype.itemsize == 2:
-            x = x.to(ready.dtype)
-        return differentiable_linear(x, ready, None if bias is None else cast(bias))
+        return ready_linear(x, ready, None if bias is None else cast(bias))
+
+
+def ready_linear(x: Tensor, ready: Tensor | Int8Weight, bias: Tensor | None) -> Tensor:
+    """x weight^T + bias (..., N) with a weight that is cast, and perhaps packed. Args: x (..., K), bias (N,), cast."""
+    if isinstance(ready, Tensor) and ready.dtype.itemsize == 2:
+        x = x.to(ready.dtype)
+    return differentiable_linear(x, ready, bias)
 
 
 class Linear(nn.Linear):

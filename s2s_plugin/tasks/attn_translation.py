@@ -37,6 +37,7 @@ from .alignments import (
 )
 from .links import check_link_file, check_links
 from .ngrams import NGramBlocker
+from .shortlist import Lexicon, check_short_search, short_search
 
 
 @dataclass
@@ -59,6 +60,15 @@ class AttnTranslationConfig(TranslationConfig):
             "with --eval-bleu"
         },
     )
+    shortlist: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "file of `python -m s2s_plugin shortlist`: a search goes over the candidates of a sentence's words "
+            "and the most frequent words alone"
+        },
+    )
+    shortlist_size: int = field(default=50, metadata={"help": "candidates of each source word, with --shortlist"})
+    shortlist_first: int = field(default=100, metadata={"help": "most frequent target words, with --shortlist"})
     alignment_words: ChoiceEnum(list(PIECES)) = field(
         default="none",
         metadata={
@@ -92,6 +102,7 @@ class AttnTranslationTask(TranslationTask):
     """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
 
     alignment = None  # what `inference_step` adds: hard, soft or nothing
+    lexicon = None
     replaces_unk = False
 
     @classmethod
@@ -118,7 +129,13 @@ class AttnTranslationTask(TranslationTask):
                 raise FileNotFoundError(f"no folder {path}: give the --destdir of fairseq-preprocess")
         task = super().setup_task(cfg, **kwargs)
         check_pieces((task.source_dictionary, task.target_dictionary), str(cfg.alignment_words))
+        if cfg.shortlist:
+            task.read_lexicon(cfg.shortlist, cfg.shortlist_size, cfg.shortlist_first)
         return task
+
+    def read_lexicon(self, path: str | Path, size: int, first: int) -> None:
+        """Searches go by a shortlist from now on. Args and errors: as in `Lexicon.read`."""
+        self.lexicon = Lexicon.read(path, self.source_dictionary, self.target_dictionary, size, first)
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Raises ValueError or FileNotFoundError for --load-alignments without links; see `links.py`."""
@@ -169,7 +186,16 @@ class AttnTranslationTask(TranslationTask):
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         # fairseq's diverse beam search takes `id`, the places in the corpus, for rows of the batch.
         without_id = {name: value for name, value in sample.items() if name != "id"}
-        found = super().inference_step(generator, models, without_id, prefix_tokens, constraints)
+        if self.lexicon is None:
+            found = super().inference_step(generator, models, without_id, prefix_tokens, constraints)
+        else:
+            check_short_search(generator, models, prefix_tokens, constraints)
+            shortlist = self.lexicon.of_batch(sample["net_input"]["src_tokens"])
+            with short_search(generator, len(shortlist.ids)):
+                net_input = dict(sample["net_input"], shortlist=shortlist)
+                found = super().inference_step(generator, models, dict(without_id, net_input=net_input))
+            for hypothesis in (one for of_line in found for one in of_line):
+                hypothesis["tokens"] = shortlist.ids[hypothesis["tokens"]]
         if self.alignment:
             pair_rows = "id" not in sample and interactive() is not None
             searches = not isinstance(generator, SequenceScorer)
