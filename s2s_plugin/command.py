@@ -40,11 +40,15 @@ def lines_at_hand(lines) -> Iterator[list[str]]:
 
     Args: lines of bytes, read by a thread of their own.
     """
-    arrived = queue.Queue(maxsize=10 * MOST_LINES)
+    arrived, failed = queue.Queue(maxsize=10 * MOST_LINES), []
 
     def read() -> None:
-        for line in lines:
-            arrived.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+        try:
+            for number, line in enumerate(lines):
+                text = line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace")
+                arrived.put(text.rstrip("\r\n"))
+        except Exception as error:
+            failed.append(error)
         arrived.put(END)
 
     threading.Thread(target=read, daemon=True).start()
@@ -56,10 +60,12 @@ def lines_at_hand(lines) -> Iterator[list[str]]:
             except queue.Empty:
                 break
             if line is END:
-                yield taken
-                return
+                arrived.put(END)
+                break
             taken.append(line)
         yield taken
+    if failed:
+        raise failed[0]
 
 
 def as_json(translation: Translation) -> str:
@@ -91,10 +97,13 @@ def translate(words: list[str]) -> None:
     search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
     options = {**search, "n_best": args.n_best, "max_tokens": args.max_tokens}
     translator.translate([], **options)  # so that mistakes show now
+    if sys.stdin is None:
+        raise ValueError("the standard input is closed: there is nothing to translate")
     if sys.stdin.isatty():
         print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
     number = 0
-    for lines in lines_at_hand(sys.stdin.buffer):
+    # Not Python's own stdin, whose lock a waiting reader would hold when the program ends.
+    for lines in lines_at_hand(open(0, "rb", closefd=False)):
         for translation in translator.translate(lines, skip_too_long=True, **options):
             number += 1
             if translation.source_pieces and not translation.hypotheses:

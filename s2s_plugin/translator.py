@@ -13,6 +13,8 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data.data_utils import post_process
 from torch import Tensor
 
+from .modules.precision import check_compute_dtype
+
 MODEL, LANGUAGES, SEARCH, SHORTLIST = "model.pt", "languages", "search", "shortlist"
 """Files of a folder: the checkpoint, `src_lang=` and `tgt_lang=`, options of fairseq's search, words to search over."""
 
@@ -97,7 +99,7 @@ class Translator:
         Args:
             folder: with model.pt, dict.LANG.txt of both languages, LANG.model of the source unless it is of words
                 between spaces, `languages`, and perhaps `search`.
-            device: of torch, such as `cpu` or `cuda`.
+            device: `cpu` or `cuda`, perhaps with a number: `cuda:1`.
             compute_dtype: `float32`, `bfloat16` or, on a CPU, `int8`; None: as the model was made.
             shortlist: whether searches go over the candidates in the file `shortlist` alone; None: if it is there.
 
@@ -116,10 +118,11 @@ class Translator:
                 raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt")
         search = read_search(folder / SEARCH) if (folder / SEARCH).is_file() else {}
         check_device(device)
-        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang}
         if compute_dtype is not None:
-            overrides["compute_dtype"] = compute_dtype
+            check_compute_dtype(compute_dtype)
+        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang}
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
+        set_compute_dtype(models[0], compute_dtype, device)
         if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
             task.read_lexicon(folder / SHORTLIST, task.cfg.shortlist_size, task.cfg.shortlist_first)
         encoder = None
@@ -138,7 +141,10 @@ class Translator:
         skip_too_long: bool = False,
         **search,
     ) -> list[Translation]:
-        """Translates lines, in batches of similar length, which change no translation.
+        """Translates lines, in batches of similar length.
+
+        A batch changes no translation, but that with `max_len_a` fairseq's longest translation is that of the batch's
+        longest line, and that in bfloat16 and int8 a near tie can fall otherwise.
 
         Args:
             lines: raw text, one sentence each; a blank one gives a Translation without hypotheses.
@@ -201,7 +207,7 @@ class Translator:
         dataset = self.task.build_dataset_for_inference(tokens, [len(of_line) for of_line in tokens])
         for batch in dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens):
             sample = dataset.collater([dataset[index] for index in batch])
-            yield utils.move_to_cuda(sample) if self.device.type == "cuda" else sample
+            yield utils.move_to_cuda(sample, self.device) if self.device.type == "cuda" else sample
 
     def _translate_batch(self, generator, batch: dict, n_best: int) -> list[list[Hypothesis]]:
         with torch.no_grad():
@@ -268,11 +274,29 @@ def read_languages(path: Path) -> tuple[str, str]:
     return said["src_lang"], said["tgt_lang"]
 
 
+def set_compute_dtype(model, compute_dtype: str | None, device: str) -> None:
+    """Changes the arithmetic of a model, if not to None.
+
+    Raises:
+        ValueError: the model has no such option, or would compute in eight bits off the CPU.
+    """
+    parts = [part for part in (model.encoder, model.decoder) if hasattr(part, "compute_dtype")]
+    if compute_dtype is not None:
+        if not parts:
+            raise ValueError(f"compute_dtype {compute_dtype}: the model is none of attn_rnn_s2s")
+        for part in parts:
+            part.compute_dtype = compute_dtype
+    if not device.startswith("cpu") and any(part.compute_dtype == "int8" for part in parts):
+        raise ValueError(f"device {device}: eight bits are for CPUs; say float32 or bfloat16 for compute_dtype")
+
+
 def check_device(device: str) -> None:
     """Raises ValueError for a device that torch does not know or see."""
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ValueError(f"device {device}: {str(error).splitlines()[0]}") from None
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {device}: choose cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: PyTorch sees no GPU here")

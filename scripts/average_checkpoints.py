@@ -21,17 +21,20 @@ import torch
 from fairseq import checkpoint_utils
 
 from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.ops.int8 import SCALE
 
 
 def average(states: Iterable[dict]) -> dict:
     """The mean of each floating-point tensor, in float64 and back; other tensors are the last state's.
 
     Raises:
-        ValueError: the states do not hold the same parameters.
+        ValueError: the states do not hold the same parameters, or hold them in eight bits.
     """
     sums, count, last = {}, 0, {}
     for last in states:
         count += 1
+        if any(name.endswith(SCALE) for name in last):
+            raise ValueError("a checkpoint is in eight bits: average first, then python -m s2s_plugin quantize")
         if sums and {k: v.shape for k, v in sums.items()} != {k: v.shape for k, v in last.items()}:
             raise ValueError("the checkpoints do not hold the same parameters: are they of one training?")
         for name, tensor in last.items():

@@ -41,7 +41,8 @@ END
 read_options '' "$SMOKE_DIFFERENCES" "$@"
 start_speech an4 "the folder an4 of the corpus, with etc/ and feat/"
 FEATURE_SETTINGS=$(
-  settings_of tempos warps specaugment
+  settings_of tempos
+  changed_settings_of warps specaugment
   corpus_sum "$opt_data"/etc/an4_{train,test}.{fileids,transcription}
 )
 # shellcheck disable=SC2206  # a list

@@ -48,15 +48,22 @@ def quantize_folder(folder: Path, output: Path) -> tuple[int, int]:
     """Writes the folder `model` of a recipe anew in `output`, its model in eight bits. Returns bytes before and after.
 
     Raises:
-        FileNotFoundError: no model.pt.   ValueError: `output` is `folder`; and what `quantize_checkpoint` raises.
+        FileNotFoundError: no model.pt.
+        ValueError: there is something in `output`; and what `quantize_checkpoint` raises.
     """
     if not (folder / MODEL).is_file():
         raise FileNotFoundError(f"{folder}: there is no {MODEL}; give the folder `model` that a recipe made")
-    if output.resolve() == folder.resolve():
-        raise ValueError(f"--output {output}: is the folder of --model itself; name another")
-    output.mkdir(parents=True, exist_ok=True)
-    quantize_checkpoint(folder / MODEL, output / MODEL)
-    for file in folder.iterdir():
-        if file.is_file() and file.name != MODEL:
-            shutil.copy(file, output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"--output {output}: there is something; name a new folder")
+    new = output.with_name(output.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        quantize_checkpoint(folder / MODEL, new / MODEL)
+        for file in folder.iterdir():
+            if file.is_file() and file.name != MODEL:
+                shutil.copy(file, new)
+        new.replace(output)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return (folder / MODEL).stat().st_size, (output / MODEL).stat().st_size

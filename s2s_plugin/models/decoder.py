@@ -45,7 +45,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         dropout_in: on the embeddings.   word_dropout: of whole embeddings.   is_variational: the first drops the same
             units at every position of a sentence.   dropout_out: inside an adaptive softmax.
         share_input_output_embed: project with the embedding, without bias.
-        compute_dtype: `float32` or `bfloat16`, for the matrix products.
+        compute_dtype: `float32`, `bfloat16` or, to translate, `int8`, for the matrix products.
         adaptive_softmax_cutoff: cutoffs of an adaptive softmax (Grave et al. 2017), or None for the full one.
     """
 

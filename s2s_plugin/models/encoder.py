@@ -78,7 +78,7 @@ class AttnRNNEncoder(FairseqEncoder):
         encoder: takes E.
         dropout_in: on the embeddings.   word_dropout: of whole embeddings.   is_variational: the first drops the same
             units at every position of a sentence.
-        compute_dtype: `float32` or `bfloat16`, for the matrix products.
+        compute_dtype: `float32`, `bfloat16` or, to translate, `int8`, for the matrix products.
         copy_map: (V,) int64, the word of the target's dictionary for each of the source's; None to copy nothing.
     """
 

@@ -16,7 +16,7 @@ class AttnRNNSpeechEncoder(FairseqEncoder):
 
     Args:
         encoder: takes F.
-        compute_dtype: `float32` or `bfloat16`, for the matrix products.
+        compute_dtype: `float32`, `bfloat16` or, to translate, `int8`, for the matrix products.
         ctc_size: V, symbols of an output at every step of the memory (Graves et al. 2006), or 0 for none.
     """
 

@@ -60,11 +60,16 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _kernel_is_right() -> bool:
-    """Whether this build of torch has oneDNN's product of eight bits, for signed numbers; versions differ in that."""
+    """Whether this build of torch has oneDNN's product of eight bits, for signed numbers, and its sums are exact here.
+
+    Versions differ in the first, and CPUs without VNNI instructions in the second: there pairs of products are cut off
+    at 16 bits.
+    """
     try:
-        x = torch.arange(-16, 16, dtype=torch.int8).view(2, 16)
-        weight = torch.arange(-24, 24, dtype=torch.int8).view(3, 16)
-        packed = torch.ops.onednn.qlinear_prepack(weight, [2, 16])
+        x = torch.full((2, 64), LARGEST, dtype=torch.int8) * torch.tensor([[1], [-1]], dtype=torch.int8)
+        weight = torch.full((3, 64), LARGEST, dtype=torch.int8)
+        weight[1], weight[2, ::2] = -LARGEST, 1
+        packed = torch.ops.onednn.qlinear_prepack(weight, [2, 64])
         found = _multiply(x, packed, torch.ones(3), torch.zeros(3, dtype=torch.int32))
     except (AttributeError, RuntimeError, TypeError):
         return False
@@ -83,8 +88,8 @@ def has_kernel() -> bool:
 
 
 def pack(weight: Tensor) -> Int8Weight:
-    """Args: weight (N, K) float32."""
-    rows, scale = quantize_rows(weight.detach())
+    """Args: weight (N, K)."""
+    rows, scale = quantize_rows(weight.detach().float().contiguous())
     kernel = has_kernel()
     if kernel:
         rows = torch.ops.onednn.qlinear_prepack(rows, [_PACKED_FOR_ROWS, weight.size(1)])
@@ -95,14 +100,14 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
     """x weight^T + bias + add.
 
     Args:
-        x: (R, K) float32.   bias: (N,).   add: (R, N).
+        x: (R, K).   bias: (N,).   add: (R, N).
 
     Returns:
         (R, N) float32.
     """
-    rows, scale = quantize_rows(x)
+    rows, scale = quantize_rows(x.float())
     if not weight.has_kernel:
-        y = (rows.double() @ weight.rows.double().t()).mul_(weight.scale).to(x.dtype)
+        y = (rows.double() @ weight.rows.double().t()).mul_(weight.scale).float()
     else:
         # With one row the kernel lays a large weight out anew at every call.
         several = rows.expand(2, -1).contiguous() if len(rows) == 1 else rows

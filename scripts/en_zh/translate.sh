@@ -34,8 +34,9 @@ fi
 
 # shellcheck source=scripts/setup.sh
 source "$ROOT/scripts/setup.sh" >&2
+if [ ! -f "$model/search" ]; then opt_lenpen=${opt_lenpen:-1.4}; fi # a folder of version 0.1
 args=(--model "$model" --device "$opt_device")
 if [ -n "$opt_beam" ]; then args+=(--beam "$opt_beam"); fi
 if [ -n "$opt_lenpen" ]; then args+=(--lenpen "$opt_lenpen"); fi
 if [ "$opt_json" = 1 ]; then args+=(--json); fi
-exec "$PY" -m s2s_plugin translate "${args[@]}"
+exec "$PY" -P -m s2s_plugin translate "${args[@]}"

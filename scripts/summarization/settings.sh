@@ -18,7 +18,7 @@ Length and repetition of summaries, in pieces
   min-len    | int    | 1 | the least
   max-len-a  | number | 0 | at most so many for each piece of the description,
   max-len-b  | count  | 60 | and so many more
-  no-repeat-ngram-size | count | 0 | runs of so many pieces that no summary says twice, 2 or more; 0: anything goes
+  no-repeat-ngram-size | count | 0 | runs of so many pieces that no summary says twice; 0: anything goes
 $(grep -vE '^ *((train|valid|test2?)-(src|tgt)|src-lang|tgt-lang|bleu-tokenizer) ' <<<"$OPTIONS")
 "
 opt_src_lang=doc opt_tgt_lang=sum opt_bleu_tokenizer=13a

@@ -65,7 +65,7 @@ def test_fairseq_generate_reads_it(model, quantized, lines):  # noqa: F811
 def test_what_cannot_be_is_refused(data, folder, quantized, tmp_path):  # noqa: F811
     for args, message in (
         (["--model", tmp_path, "--output", tmp_path / "new"], "there is no model.pt"),
-        (["--model", folder, "--output", folder], "is the folder of --model itself; name another"),
+        (["--model", folder, "--output", folder], "there is something; name a new folder"),
         (["--model", quantized, "--output", tmp_path / "new"], "is in eight bits already"),
     ):
         done = command(*args)

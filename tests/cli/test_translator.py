@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import torch
 
 from s2s_plugin import Translator
 from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.command import lines_at_hand
 from s2s_plugin.translator import clean, read_search
 from tests.helpers import ROOT, hypotheses, run_generate, run_train
 
@@ -257,6 +259,37 @@ def test_the_command_answers_before_the_next_line(folder, translator):
         watchdog.cancel()
 
 
+def test_the_command_ends_in_peace_while_its_input_is_open(folder):
+    words = [sys.executable, "-m", "s2s_plugin", "translate", "--model", str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, encoding="utf-8", **pipes) as child:  # nobody reads any more
+        child.stdin.write("a b\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        child.stdout.close()
+        child.stdin.write("a b\n")
+        child.stdin.flush()
+        assert child.wait(100) == 0 and "Fatal" not in child.stderr.read()
+    with subprocess.Popen(words, cwd=ROOT, encoding="utf-8", **pipes) as child:  # Ctrl-C
+        child.stdin.write("a b\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(100) == 130 and "Fatal" not in child.stderr.read()
+
+
+def test_a_reader_that_fails_is_heard():
+    def broken():
+        yield b"\xef\xbb\xbfa\r\n"
+        raise OSError("the disk is gone")
+
+    found = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for taken in lines_at_hand(broken()):
+            found.extend(taken)
+    assert found == ["a"]
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
@@ -278,4 +311,4 @@ def test_without_a_command_it_prints_its_folder():
     assert Path(command().stdout.strip()).samefile(ROOT / "s2s_plugin")
     done = command("transcribe")
     assert done.returncode == 1
-    assert done.stderr == "error: unknown command transcribe; the commands are: translate, quantize\n"
+    assert done.stderr == "error: unknown command transcribe; the commands are: translate, quantize, shortlist\n"

@@ -148,3 +148,12 @@ def test_eight_bits_do_not_train():
         model(*batch)
     with torch.no_grad(), pytest.raises(ValueError, match="--compute-dtype int8 is for CPUs, not meta"):
         precision.compute_in("int8", torch.device("meta"))
+
+
+def test_eight_bits_inside_an_autocast():
+    model = make_model(compute_dtype="int8")
+    batch = SOURCE, torch.tensor([4, 2]), PREV
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = model(*batch)[0]
+        torch.testing.assert_close(model(*batch)[0], inside)

@@ -1,5 +1,10 @@
 """Products in eight bits: exact sums, rows that do not know each other, and what is stored."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -99,3 +104,17 @@ def test_what_is_stored_comes_back():
     torch.testing.assert_close(again["a.weight.int8_scale"], stored["a.weight.int8_scale"])
     plain = {"bias": torch.ones(2), "weight": torch.ones(2, 2)}
     assert all(torch.equal(value, plain[name]) for name, value in int8.dequantize_state(plain).items())
+
+
+def test_packing_looks_at_values_and_not_at_strides(kernel):
+    x, weight = draw(3, 33, 64)
+    packed = int8.pack(weight.t().contiguous().t())
+    assert torch.equal(int8.linear(x, packed), int8.linear(x, int8.pack(weight)))
+
+
+def test_a_cpu_whose_products_are_cut_off_is_known():
+    """oneDNN held to instructions without VNNI, in a process of its own."""
+    code = "from ops import int8; print(int8.has_kernel())"
+    env = dict(os.environ, ONEDNN_MAX_CPU_ISA="AVX2", PYTHONPATH=str(Path(int8.__file__).parents[1]))
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, encoding="utf-8", timeout=60)
+    assert done.stdout == "False\n", done.stderr

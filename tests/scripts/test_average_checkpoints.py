@@ -22,6 +22,8 @@ def test_floating_point_tensors_are_averaged_and_tied_ones_stay_one():
 def test_checkpoints_of_different_models_are_refused():
     with pytest.raises(ValueError, match="do not hold the same parameters"):
         average([state(1.0, 5), {"embed": torch.ones(2, 4)}])
+    with pytest.raises(ValueError, match="a checkpoint is in eight bits: average first"):
+        average([{"embed": torch.ones(2, 4, dtype=torch.int8), "embed.int8_scale": torch.ones(2, 1)}])
 
 
 def test_the_best_are_those_with_the_highest_scores_in_their_names():
