@@ -65,7 +65,7 @@ def model(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     output = run_train(
         data, folder, "--encoder-bidirectional",
-        encoder_hidden_size=32, decoder_hidden_size=48, attn_dim=32, lr=0.01, batch_size=32, max_update=500,
+        encoder_hidden_size=32, decoder_hidden_size=48, attn_dim=32, lr=0.01, batch_size=32, max_update=800,
         dropout=0.0, validate_interval=10,
     )  # fmt: skip
     return Model(str(data), str(folder / "checkpoint_last.pt"), output)
