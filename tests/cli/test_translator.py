@@ -270,7 +270,9 @@ def test_the_command_ends_in_peace_while_its_input_is_open(folder):
         child.stdin.write("a b\n")
         child.stdin.flush()
         assert child.wait(100) == 0 and "Fatal" not in child.stderr.read()
-    with subprocess.Popen(words, cwd=ROOT, encoding="utf-8", **pipes) as child:  # Ctrl-C
+    # Ctrl-C, which a shell's job in the background ignores, and with it what it starts.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(words, cwd=ROOT, encoding="utf-8", **pipes) as child:
         child.stdin.write("a b\n")
         child.stdin.flush()
         child.stdout.readline()
