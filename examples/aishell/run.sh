@@ -3,10 +3,6 @@
 # shellcheck disable=SC2034,SC2154  # opt_* are set and read by name, from the table
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# shellcheck source=scripts/lib.sh
-source "$ROOT/scripts/lib.sh"
-# shellcheck source=scripts/speech/settings.sh
-source "$ROOT/scripts/speech/settings.sh"
 # shellcheck source=scripts/speech/stages.sh
 source "$ROOT/scripts/speech/stages.sh"
 

@@ -6,7 +6,6 @@ too: see `ops/int8.py`.
 """
 
 import argparse
-import os
 import shutil
 from pathlib import Path
 
@@ -40,8 +39,7 @@ def quantize_checkpoint(path: Path, output: Path) -> None:
         settings["compute_dtype"] = "int8"
     state.update(model=quantize_state(state["model"]), last_optimizer_state=None)
     state.get("extra_state", {}).pop("ema", None)
-    torch.save(state, f"{output}.new")
-    os.replace(f"{output}.new", output)
+    torch.save(state, output)
 
 
 def quantize_folder(folder: Path, output: Path) -> tuple[int, int]:

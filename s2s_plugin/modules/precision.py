@@ -1,7 +1,7 @@
 """The arithmetic of the model: float32; bfloat16 with float32 parameters; int8 to translate with a finished model."""
 
 import warnings
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 
 import torch
 
@@ -48,10 +48,7 @@ def compute_in(name: str, device: torch.device):
             raise ValueError("--compute-dtype int8 is for translating: train in float32 or bfloat16")
         if device.type != "cpu":
             raise ValueError(f"--compute-dtype int8 is for CPUs, not {device.type}: take float32 or bfloat16")
-        context = ExitStack()
-        context.enter_context(torch.autocast(device.type, enabled=False))
-        context.enter_context(products_in_int8())
-        return context
+        return products_in_int8()
     if dtype is None or torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 LARGEST = 127
+SCALE = ".int8_scale"
+"""After the name of a stored matrix, the name of its factors."""
 _ACTIVE = ContextVar("int8", default=False)
 _PACKED_FOR_ROWS = 64
 
@@ -39,10 +41,11 @@ class Int8Weight(NamedTuple):
 
 @contextmanager
 def products_in_int8() -> Iterator[None]:
-    """Context in which `products.pack` makes weights of eight bits."""
+    """Context in which `products.pack` makes weights of eight bits, and no autocast of the caller's reaches."""
     token = _ACTIVE.set(True)
     try:
-        yield
+        with torch.autocast("cpu", enabled=False):
+            yield
     finally:
         _ACTIVE.reset(token)
 
@@ -117,9 +120,6 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
         if term is not None:
             y += term
     return y
-
-
-SCALE = ".int8_scale"
 
 
 def quantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# The stages of the recipes of speech, in their order. Sourced by their run.sh, after scripts/lib.sh and settings.sh. A
+# The stages of the recipes of speech, in their order, with all that they build on. Sourced by their run.sh. A
 # recipe sets FEATURE_SETTINGS and FEATURE_COMMAND, which makes its features in the folder that is given last, and may
 # change what stands next.
 # shellcheck disable=SC2034,SC2154  # opt_* are set by name, from the table
+
+# shellcheck source=scripts/lib.sh
+source "$ROOT/scripts/lib.sh"
+# shellcheck source=scripts/speech/settings.sh
+source "$ROOT/scripts/speech/settings.sh"
 
 TEST_SPLITS=("test") # manifests that --test measures on
 ERROR_RATE="word error rate" ERROR_ARGS=()

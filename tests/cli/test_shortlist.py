@@ -72,6 +72,18 @@ def test_a_short_list_holds_in_any_batch(listed, lines, compute_dtype):  # noqa:
             assert one.hypotheses[0].score == pytest.approx(other.hypotheses[0].score, abs=1e-4)
 
 
+def test_the_pipe_goes_by_it_unless_told(listed, lines):  # noqa: F811
+    (listed / "shortlist").rename(listed / "kept")
+    (listed / "shortlist").write_text("no list\n")
+    words = [sys.executable, "-m", "s2s_plugin", "translate", "--model", str(listed)]
+    options = {"cwd": ROOT, "capture_output": True, "encoding": "utf-8", "timeout": 120, "input": f"{lines[0]}\n"}
+    done = subprocess.run(words, **options)
+    whole = subprocess.run([*words, "--no-shortlist"], **options)
+    (listed / "kept").replace(listed / "shortlist")
+    assert done.returncode == 1 and "line 1: 'no list' is no source, target and weight" in done.stderr
+    assert whole.returncode == 0 and whole.stdout.strip()
+
+
 def test_fairseq_generate_takes_it(model, listed, lines):  # noqa: F811
     args = ["--beam", 3, "--lenpen", 1.2, "--max-len-a", 2, "--max-len-b", 10]
     short = ["--shortlist", listed / "shortlist", "--shortlist-size", 2, "--shortlist-first", 2]

@@ -50,6 +50,11 @@ def test_speakers_are_set_aside_and_tempos_are_of_the_training(run, corpus):
     assert [row[2] for row in rows if row[0] == "yes-s10@1.25@1.1"] == ["24"] and rows[0][3] == "YES"
 
 
+def test_masks_reach_the_config(run, corpus):
+    run("--specaugment", "small")
+    assert "time_mask_T: 20" in (corpus / "out" / "config.yaml").read_text()
+
+
 def test_differences_of_a_ramp_are_its_slope():
     frames = numpy.outer(numpy.arange(9.0), [1.0, -2.0])
     numpy.testing.assert_allclose(an4.differences(frames)[2:-2], [[1.0, -2.0]] * 5)
