@@ -61,7 +61,7 @@ def joined_data(text, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(data, tmp_path_factory):
-    """A model that has learned some of it. Tests must not write into its folder."""
+    """A model that has learned it. Tests must not write into its folder."""
     folder = tmp_path_factory.mktemp("model")
     output = run_train(
         data, folder, "--encoder-bidirectional",

@@ -1,4 +1,4 @@
-"""What fairseq-generate can do, on a model that has learned some of the corpus."""
+"""What fairseq-generate can do, on a model that has learned the corpus."""
 
 import math
 
@@ -83,7 +83,8 @@ def test_output_depends_neither_on_the_batch_nor_on_the_side_of_the_padding(mode
     "args", [[], ["--sampling-topk", 3], ["--sampling-topp", 0.8]], ids=["all words", "top k", "top p"]
 )
 def test_sampling(model, beam, args):
-    args = ["--sampling", *args, "--beam", 5, "--nbest", 5, "--seed", 3]
+    """At a temperature that leaves some choice, however well the model has learned."""
+    args = ["--sampling", *args, "--temperature", 3, "--beam", 5, "--nbest", 5, "--seed", 3]
     found, again = (hypotheses(run_generate(model.data, model.checkpoint, *args)) for _ in range(2))
     assert found == again
     assert sorted(found) == list(SENTENCES) and all(len(hypos) == 5 for hypos in found.values())
@@ -203,10 +204,12 @@ def test_length_limits(model, factor, constant):
 
 
 def test_length_penalty_makes_longer(model):
+    """At a temperature at which a longer translation is worth a thought, however well the model has learned."""
     lengths = [
         sum(len(hypos[0].words) for hypos in hypotheses(run).values())
         for run in (
-            run_generate(model.data, model.checkpoint, "--beam", 5, "--lenpen", lenpen) for lenpen in (-2, 1, 4)
+            run_generate(model.data, model.checkpoint, "--beam", 5, "--temperature", 3, "--lenpen", lenpen)
+            for lenpen in (-2, 1, 4)
         )
     ]
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
