@@ -1,4 +1,4 @@
-"""The commands of `python -m s2s_plugin`: translate, quantize and shortlist."""
+"""The commands of `python -m s2s_plugin`: translate, quantize, pack and shortlist."""
 
 import argparse
 import json
@@ -6,13 +6,14 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from .checkpoints import CheckpointError
 from .compress.lexicon import learn_lexicon
+from .compress.pack import pack_folder
 from .compress.quantize import quantize_folder
 from .translator import SHORTLIST, Translation, Translator
 
@@ -116,11 +117,20 @@ def translate(words: list[str]) -> None:
 
 def quantize(words: list[str]) -> None:
     """Writes the folder of a model anew with its matrices in eight bits."""
-    parser = argparse.ArgumentParser(prog="python -m s2s_plugin quantize", description=quantize.__doc__)
+    write_smaller("quantize", quantize.__doc__, quantize_folder, words)
+
+
+def pack(words: list[str]) -> None:
+    """Writes the folder of a pruned model anew without its zeros: a smaller file of the same model."""
+    write_smaller("pack", pack.__doc__, pack_folder, words)
+
+
+def write_smaller(name: str, purpose: str, write: Callable[[Path, Path], tuple[int, int]], words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog=f"python -m s2s_plugin {name}", description=purpose)
     parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     args = parser.parse_args(words)
-    before, after = quantize_folder(args.model, args.output)
+    before, after = write(args.model, args.output)
     print(f"{args.output / 'model.pt'}: {after / 1e6:.1f} MB, {after / before:.2f} of {before / 1e6:.1f} MB")
 
 
@@ -144,7 +154,7 @@ def shortlist(words: list[str]) -> None:
     print(f"{output}: {len(lines):,} candidates")
 
 
-COMMANDS = {"translate": translate, "quantize": quantize, "shortlist": shortlist}
+COMMANDS = {"translate": translate, "quantize": quantize, "pack": pack, "shortlist": shortlist}
 
 
 def main(name: str, words: list[str]) -> int:

@@ -6,6 +6,8 @@ With --best, only the N of them that were best in validation, by the scores in t
 under --keep-best-checkpoints: checkpoint.best_bleu_36.1203.pt. With --ema, the moving average of the parameters that
 fairseq-train --store-ema kept takes the place of the parameters.
 
+Of a training with --prune-target, what is zero in one of them is zero in the mean.
+
 Averaging the last epochs usually translates better than the best of them (Junczys-Dowmunt, Dwojak and Sennrich 2016,
 https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its size. Checkpoints are read with
 `weights_only=True`: a stranger's file runs no code.
@@ -22,19 +24,22 @@ from fairseq import checkpoint_utils
 
 from s2s_plugin.checkpoints import CheckpointError
 from s2s_plugin.ops.int8 import SCALE
+from s2s_plugin.ops.sparse import is_packed
 
 
 def average(states: Iterable[dict]) -> dict:
     """The mean of each floating-point tensor, in float64 and back; other tensors are the last state's.
 
     Raises:
-        ValueError: the states do not hold the same parameters, or hold them in eight bits.
+        ValueError: the states do not hold the same parameters, hold them in eight bits, or packed.
     """
     sums, count, last = {}, 0, {}
     for last in states:
         count += 1
         if any(name.endswith(SCALE) for name in last):
             raise ValueError("a checkpoint is in eight bits: average first, then python -m s2s_plugin quantize")
+        if is_packed(last):
+            raise ValueError("a checkpoint is packed: average first, then python -m s2s_plugin pack")
         if sums and {k: v.shape for k, v in sums.items()} != {k: v.shape for k, v in last.items()}:
             raise ValueError("the checkpoints do not hold the same parameters: are they of one training?")
         for name, tensor in last.items():
@@ -47,6 +52,19 @@ def average(states: Iterable[dict]) -> dict:
             shared[place] = (sums[name] / count).to(tensor.dtype) if tensor.is_floating_point() else tensor
         averaged[name] = shared[place]
     return averaged
+
+
+def is_pruned(checkpoint: dict) -> bool:
+    """Whether it is of a training with --prune-target."""
+    options = checkpoint["cfg"].get("task") or {}
+    return bool((options if isinstance(options, dict) else vars(options)).get("prune_target"))
+
+
+def add_zeros(zeros: dict, state: dict) -> None:
+    """Notes where a matrix of the state is zero. Args: zeros, a bool tensor for each name."""
+    for name, tensor in state.items():
+        if tensor.dim() == 2 and tensor.is_floating_point():
+            zeros[name] = zeros.get(name, False) | (tensor == 0)
 
 
 def best_of(paths: list[str], count: int) -> list[str]:
@@ -74,7 +92,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+")
     args = parser.parse_args()
     chosen = best_of(args.checkpoints, args.best) if args.best else args.checkpoints
-    result = {}
+    result, zeros = {}, {}
 
     def models():
         # One after the other: with their optimizers' states they are large.
@@ -83,9 +101,14 @@ def main() -> None:
             result.update(torch.load(path, map_location="cpu", weights_only=True))
             if args.ema and "ema" not in result["extra_state"]:
                 raise ValueError(f"{path} holds no moving average: train with --store-ema")
+            if is_pruned(result):
+                add_zeros(zeros, result["model"])
             yield result["extra_state"].pop("ema") if args.ema else result["model"]
 
     averaged = average(models())
+    # While a model is pruned its zeros only become more. The mean, and the moving average, would fill them.
+    for name, places in zeros.items():
+        averaged[name].masked_fill_(places, 0)
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.
     result.update(model=averaged, last_optimizer_state=None)
     torch.save(result, args.output + ".new")

@@ -11,6 +11,7 @@ from torch import nn
 from ..modules.decoder import RNNDecoder
 from ..modules.precision import check_compute_dtype
 from ..ops.int8 import dequantize_state
+from ..ops.sparse import unpack_state
 from .build import build_copy_map, build_decoder, build_encoder, output_size
 from .check import check_options, check_sharing, cutoffs, first
 from .config import AttnRNNS2SConfig
@@ -77,7 +78,7 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionaries have other sizes than the task's."""
-        state_dict = dequantize_state(state_dict)
+        state_dict = dequantize_state(unpack_state(state_dict))
         check_vocabulary(state_dict, "encoder", self.encoder.embed_tokens, "source")
         check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)

@@ -5,6 +5,7 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 
 from ..modules.precision import check_compute_dtype
 from ..ops.int8 import dequantize_state
+from ..ops.sparse import unpack_state
 from .attn_rnn_s2s import check_vocabulary, embed_and_project, fill_defaults
 from .build import build_decoder, build_speech_encoder
 from .check import check_options, check_sharing
@@ -81,7 +82,7 @@ class AttnRNNS2TModel(FairseqEncoderDecoderModel):
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionary has another size than the task's."""
-        state_dict = dequantize_state(state_dict)
+        state_dict = dequantize_state(unpack_state(state_dict))
         check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 

@@ -17,7 +17,7 @@ from fairseq.logging import metrics
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationConfig, TranslationTask
+from fairseq.tasks.translation import EVAL_BLEU_ORDER
 from omegaconf import DictConfig, open_dict
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
@@ -37,11 +37,12 @@ from .alignments import (
 )
 from .links import check_link_file, check_links
 from .ngrams import NGramBlocker
+from .pruning import PruningConfig, PruningTask
 from .shortlist import Lexicon, check_short_search, short_search
 
 
 @dataclass
-class AttnTranslationConfig(TranslationConfig):
+class AttnTranslationConfig(PruningConfig):
     left_pad_source: bool = field(default=False, metadata={"help": "pad the source on the left"})
     max_source_positions: int = field(
         default=100000, metadata={"help": "max number of tokens in the source sequence; the model has no limit"}
@@ -98,7 +99,7 @@ class SentencePairs(LanguagePairDataset):
 
 
 @register_task("attn_translation", dataclass=AttnTranslationConfig)
-class AttnTranslationTask(TranslationTask):
+class AttnTranslationTask(PruningTask):
     """Translation for `attn_rnn_s2s`. Everything that is not named here is `translation`'s."""
 
     alignment = None  # what `inference_step` adds: hard, soft or nothing
@@ -111,7 +112,8 @@ class AttnTranslationTask(TranslationTask):
 
         Raises:
             ValueError: unknown or unavailable tokenizer, one that contradicts --eval-tokenized-bleu or that nothing
-                uses, --left-pad-target, or pieces that are not of one word with --alignment-words.
+                uses, --left-pad-target, pieces that are not of one word with --alignment-words, or a pruning that
+                cannot be.
             FileNotFoundError: no such folder of data.
         """
         mend_replace_unk()

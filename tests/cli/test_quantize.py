@@ -73,6 +73,6 @@ def test_what_cannot_be_is_refused(data, folder, quantized, tmp_path):  # noqa: 
     with pytest.raises(Refused, match="--compute-dtype int8 is for translating: train in float32 or bfloat16"):
         run_train(data, tmp_path / "trained", "--compute-dtype", "int8")
     run_train(data, tmp_path / "lstm", arch="lstm", max_update=2, criterion="label_smoothed_cross_entropy")
-    with pytest.raises(ValueError, match="a model of --arch lstm; only attn_rnn_s2s and attn_rnn_s2t can be quantised"):
+    with pytest.raises(ValueError, match="a model of --arch lstm; only attn_rnn_s2s and attn_rnn_s2t can be made"):
         quantize_checkpoint(tmp_path / "lstm" / "checkpoint_last.pt", tmp_path / "new.pt")
     assert not (tmp_path / "new.pt").exists()

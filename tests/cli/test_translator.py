@@ -21,16 +21,20 @@ from s2s_plugin.translator import clean, read_search
 from tests.helpers import ROOT, hypotheses, run_generate, run_train
 
 
-@pytest.fixture(scope="module")
-def folder(model, tmp_path_factory):
+def fill_folder(folder, checkpoint, data) -> None:
     """As a recipe leaves it, of words between spaces."""
-    folder = tmp_path_factory.mktemp("translator") / "model"
     folder.mkdir()
     for side in ("src", "tgt"):
-        shutil.copy(Path(model.data) / f"dict.{side}.txt", folder)
-    shutil.copy(model.checkpoint, folder / "model.pt")
+        shutil.copy(Path(data) / f"dict.{side}.txt", folder)
+    shutil.copy(checkpoint, folder / "model.pt")
     (folder / "languages").write_text("src_lang=src\ntgt_lang=tgt\n")
     (folder / "search").write_text("--max-len-a 2 --max-len-b 10 --beam 4 --lenpen 1.2 --beam 3\n")
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("translator") / "model"
+    fill_folder(folder, model.checkpoint, model.data)
     return folder
 
 

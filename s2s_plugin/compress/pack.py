@@ -1,0 +1,33 @@
+"""A finished model that was pruned, stored small: `python -m s2s_plugin pack --model FOLDER --output FOLDER`.
+
+fairseq-generate, `Translator` and fairseq-interactive read the folder like any other, and give the same translations,
+since `ops/sparse.py` keeps every value. A model in eight bits can be packed as well.
+"""
+
+from pathlib import Path
+
+import torch
+
+from ..ops.sparse import is_packed, pack_state
+from .folder import read_model, rewrite_folder
+
+
+def pack_checkpoint(path: Path, output: Path) -> None:
+    """Writes the model of a checkpoint with its zeros left out, without the optimiser's state.
+
+    Raises:
+        CheckpointError: `path` is no checkpoint.
+        ValueError: it is of another architecture, packed already, or has no matrix with zeros to leave out.
+    """
+    state = read_model(path)
+    if is_packed(state["model"]):
+        raise ValueError(f"{path}: is packed already")
+    state["model"] = pack_state(state["model"])
+    if not is_packed(state["model"]):
+        raise ValueError(f"{path}: has no matrix with zeros to leave out: train it with --prune-target")
+    torch.save(state, output)
+
+
+def pack_folder(folder: Path, output: Path) -> tuple[int, int]:
+    """Its model packed: see `rewrite_folder` and `pack_checkpoint`. Returns bytes before and after."""
+    return rewrite_folder(folder, output, pack_checkpoint)
