@@ -112,6 +112,7 @@ start_recipe "$differences"
 [ "$stand_in" = 1 ] || "$PY" scripts/check_files.py examples/multi30k/checksums.sha256 "${FILES[@]}"
 test_text_stage
 text_stage
+teacher_stage
 vocabulary_stage
 train_stage
 model_stage

@@ -31,6 +31,7 @@ read_options 'work=work/en_zh' "$SMOKE_DIFFERENCES" "$@"
 start_recipe "$differences"
 test_text_stage
 text_stage
+teacher_stage
 vocabulary_stage
 train_stage
 model_stage

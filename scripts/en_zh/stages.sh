@@ -43,11 +43,33 @@ text_stage() {
     printf 'corpus=%s %s\n' "${#files[@]}" "$(checksum_of_files "${files[@]}")"
     # What is in it is no matter: the training does not depend on it.
     [ -z "$opt_test_src" ] || echo test-text=given
+    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(teacher_sum)"
   )
   if stage_due text "$settings"; then
     said=$(prepare text "${arguments[@]}" --limit "$opt_limit")
     say text "$said"
     stage_done text "$settings"
+  fi
+}
+
+# Of what the teacher is and how it searches.
+teacher_sum() {
+  local files=("$opt_teacher/model.pt")
+  if [ -f "$opt_teacher/search" ]; then files+=("$opt_teacher/search"); fi
+  checksum_of_files "${files[@]}" | cut -d ' ' -f 1
+}
+
+# Its translations take the place of the training text's own.
+teacher_stage() {
+  local settings said
+  [ -n "$opt_teacher" ] || return 0
+  settings=$(input_stamp text)
+  if stage_due teacher "$settings"; then
+    say teacher "$opt_teacher translates the training text"
+    said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
+      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)")
+    say teacher "$said"
+    stage_done teacher "$settings"
   fi
 }
 

@@ -36,6 +36,7 @@ check_options() {
         "and Chinese (zh); for other languages give your own with --train-src and --train-tgt" ;;
     esac
   fi
+  check_teacher
   [ -z "$opt_test2_src" ] || [ -n "$opt_test_src" ] || die "--test2-src is a second test text: give the first with --test-src"
   if [ "$opt_joint_vocab" -gt 0 ]; then
     for name in vocab-src vocab-tgt; do
@@ -76,6 +77,17 @@ check_options() {
   done
 }
 
+check_teacher() {
+  [ -n "$opt_teacher" ] || return 0
+  local file languages
+  for file in model.pt languages; do
+    [ -f "$opt_teacher/$file" ] || die "--teacher $opt_teacher: there is no $file; give the folder \`model\` that a recipe made"
+  done
+  languages=$(awk -F = '$1 == "src_lang" { src = $2 } $1 == "tgt_lang" { tgt = $2 } END { print src "-" tgt }' "$opt_teacher/languages")
+  [ "$languages" = "$opt_src_lang-$opt_tgt_lang" ] ||
+    die "--teacher $opt_teacher translates $languages, and the student is to learn $opt_src_lang-$opt_tgt_lang"
+}
+
 set_default() {
   local variable=opt_$1
   [ -n "${!variable}" ] || printf -v "$variable" '%s' "$2"
@@ -91,6 +103,7 @@ set_paths() { # differences
       printf -v "$variable" '%s' "$(absolute "${!variable}" "$PWD")"
     done
   done
+  opt_teacher=$(absolute "$opt_teacher" "$PWD")
   find_option "$OPTIONS" work
   for pair in $1; do
     [ "${pair%%=*}" != work ] || default=${pair#*=}

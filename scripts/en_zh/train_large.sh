@@ -79,6 +79,7 @@ if [ "$opt_prepare_only" = 1 ]; then opt_device=cpu opt_gpus=0; fi
 start_recipe "$differences"
 test_text_stage
 text_stage
+teacher_stage
 vocabulary_stage
 if [ "$opt_prepare_only" = 1 ]; then
   ready_training

@@ -1,0 +1,76 @@
+"""Puts a model's translations in the place of a training text's own: sequence-level distillation.
+
+usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE
+
+A student that learns from the best translations of its teacher's beam search has less to learn than from people's, who
+say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). --target is read, for
+the lines that the teacher leaves empty, and then written. --done keeps what is translated, so that an interrupted run
+goes on from there.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from s2s_plugin import Translator  # noqa: E402
+from s2s_plugin.checkpoints import CheckpointError  # noqa: E402
+
+LINES = 1000
+
+
+def read(path: Path) -> list[str]:
+    # splitlines would also split at characters that are no ends of lines.
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+
+
+def teach(translator: Translator, source: Path, target: Path, done: Path) -> tuple[int, int, int]:
+    """Returns how many lines there are, how many of them were left as they were, and how many came out the same.
+
+    Raises ValueError where the texts have different numbers of lines.
+    """
+    lines, references = read(source), read(target)
+    if len(lines) != len(references):
+        raise ValueError(f"{source} has {len(lines)} lines and {target} {len(references)}")
+    finished = len(read(done)) // LINES * LINES
+    translations = read(done)[:finished]
+    done.write_text("".join(f"{line}\n" for line in translations), encoding="utf-8")
+    with (
+        done.open("a", encoding="utf-8") as file,
+        tqdm(total=len(lines), initial=finished, unit=" sentences", disable=None, mininterval=1) as bar,
+    ):
+        for start in range(finished, len(lines), LINES):
+            found = [one.text for one in translator.translate(lines[start : start + LINES], skip_too_long=True)]
+            translations += found
+            file.write("".join(f"{line}\n" for line in found))
+            file.flush()
+            bar.update(len(found))
+    chosen = [line or reference for line, reference in zip(translations, references, strict=True)]
+    new = target.with_name(target.name + ".new")
+    new.write_text("".join(f"{line}\n" for line in chosen), encoding="utf-8")
+    os.replace(new, target)
+    done.unlink()
+    same = sum(line == reference for line, reference in zip(translations, references, strict=True))
+    return len(lines), translations.count(""), same
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder `model` of a recipe")
+    for name in ("source", "target", "done"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args()
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    count, empty, same = teach(Translator.load(args.model), args.source, args.target, args.done)
+    print(f"{count:,} sentences, {same:,} as the references, {empty:,} left as they were")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
