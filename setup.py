@@ -9,6 +9,7 @@ version = re.search(r'^__version__ = "(.+)"', (here / "s2s_plugin" / "__init__.p
 readme = here / "README.md"
 
 SPEECH = ["kaldi-native-fbank>=1.20", "soundfile>=0.12"]
+EXPORT = ["onnxruntime>=1.32,<2", "onnxscript>=0.7,<0.8"]
 
 setup(
     name="s2s_plugin",
@@ -28,10 +29,11 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8", *SPEECH],
+        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8", *SPEECH, *EXPORT],
         "plots": ["matplotlib>=3.8"],
         "summarization": ["rouge-score>=0.1.2"],
         "speech": ["editdistance>=0.8", *SPEECH],  # the first for fairseq-generate --scoring wer
+        "export": EXPORT,
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

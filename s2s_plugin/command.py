@@ -1,4 +1,4 @@
-"""The commands of `python -m s2s_plugin`: translate, quantize, pack and shortlist."""
+"""The commands of `python -m s2s_plugin`: translate, quantize, pack, shortlist and export."""
 
 import argparse
 import json
@@ -154,7 +154,21 @@ def shortlist(words: list[str]) -> None:
     print(f"{output}: {len(lines):,} candidates")
 
 
-COMMANDS = {"translate": translate, "quantize": quantize, "pack": pack, "shortlist": shortlist}
+def export(words: list[str]) -> None:
+    """Writes a model as ONNX graphs, with a translator that needs neither torch nor fairseq."""
+    parser = argparse.ArgumentParser(prog="python -m s2s_plugin export", description=export.__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(words)
+    try:
+        from .export.onnx import export_folder
+    except ImportError as error:
+        raise ValueError(f"{error}: pip install -e '.[export]'") from None
+    size = export_folder(args.model, args.output)
+    print(f"{args.output}: graphs of {size / 1e6:.1f} MB; translate with python {args.output / 'translate.py'} < text")
+
+
+COMMANDS = {"translate": translate, "quantize": quantize, "pack": pack, "shortlist": shortlist, "export": export}
 
 
 def main(name: str, words: list[str]) -> int:

@@ -1,5 +1,5 @@
 """The package's arrows: ops <- modules <- models <- tasks; criterions see fairseq, ops and model outputs; compress sees
-fairseq and ops, and tasks see it."""
+fairseq and ops, and tasks see it; export sees everything."""
 
 import ast
 from pathlib import Path
@@ -19,6 +19,10 @@ MAY_IMPORT = {
     "criterions": ({"ops"}, {"fairseq"}),
     "scoring": (set(), {"fairseq"}),
     "compress": ({"ops"}, {"fairseq", "tqdm"}),
+    "export": (
+        {"models", "modules", "ops", "compress", "translator"},
+        {"json", "numpy", "onnxruntime", "onnxscript", "sentencepiece", "unicodedata"},
+    ),
 }
 STANDARD = {
     "argparse", "collections", "contextlib", "contextvars", "dataclasses", "functools", "hashlib", "itertools",
@@ -50,6 +54,11 @@ def test_a_folder_imports_only_what_lies_below_it(folder):
                 assert parts[1] in own | {folder}, f"{path} imports {name}"
             else:
                 assert parts[0] in foreign | STANDARD | {"torch"}, f"{path} imports {name}"
+
+
+def test_the_exported_translator_needs_neither_torch_nor_fairseq():
+    names = {name.split(".")[0] for name in imports(ROOT / "export" / "runtime.py")}
+    assert not names & {"torch", "fairseq", "s2s_plugin"}
 
 
 def test_every_folder_is_held_to_it():

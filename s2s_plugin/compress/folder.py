@@ -44,6 +44,12 @@ def set_model_option(state: dict, name: str, value) -> None:
         options[name] = value
 
 
+def check_output(output: Path) -> None:
+    """Raises ValueError unless the folder is empty or not there."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"--output {output}: there is something; name a new folder")
+
+
 def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], None]) -> tuple[int, int]:
     """Writes the folder `model` of a recipe anew in `output`. Returns the bytes of its model before and after.
 
@@ -55,8 +61,7 @@ def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], N
     """
     if not (folder / MODEL).is_file():
         raise FileNotFoundError(f"{folder}: there is no {MODEL}; give the folder `model` that a recipe made")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"--output {output}: there is something; name a new folder")
+    check_output(output)
     new = output.with_name(output.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)

@@ -38,6 +38,8 @@ def build_frames(padding_mask: Tensor) -> Frames:
     lengths = real.sum(dim=1)
     start = real.to(torch.uint8).argmax(dim=1, keepdim=True)
     position = torch.arange(size, device=padding_mask.device).unsqueeze(0)
+    # A tensor, since ONNX has no remainder of a number that is not known yet.
+    size = torch.full_like(position, size)
     to_left = (position + start) % size
     from_left = (position - start) % size
     reverse = (start + lengths.unsqueeze(1) - 1 - position) % size

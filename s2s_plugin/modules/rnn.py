@@ -8,6 +8,7 @@ from ..ops.products import differentiable_linear
 from ..ops.recurrence import recurrence
 from ..ops.reference import Cell
 from ..ops.steps import prepare_weights, recurrence_steps
+from ..ops.traced import is_exporting
 from .cells import CellKind, InputProjection, RecurrentCell, check_kind, init_hidden_side, init_uniform
 from .dropout import draw_keep
 from .linear import WeightCache
@@ -89,8 +90,11 @@ def run_rnn(layer: nn.Module, x: Tensor, hidden: Tensor, cell: Tensor | None):
     """
     if isinstance(layer, RecurrentLayer):
         return layer(x, hidden, cell)
+    if is_exporting():
+        return _as_recurrence(layer, x, hidden, cell)
     if not isinstance(layer, nn.LSTM) and on_cpu(x) and torch.is_grad_enabled():
-        return _train_on_cpu(layer, x, hidden)
+        # torch has a fused kernel for the LSTM alone, and its loop over the others is the slower one.
+        return _as_recurrence(layer, x, hidden, cell)
     hidden = hidden.to(x.dtype).unsqueeze(0).contiguous()
     if cell is None:
         y, last = layer(x, hidden)
@@ -99,13 +103,13 @@ def run_rnn(layer: nn.Module, x: Tensor, hidden: Tensor, cell: Tensor | None):
     return y, (last.squeeze(0), last_cell.squeeze(0))
 
 
-def _train_on_cpu(layer: nn.GRU | nn.RNN, x: Tensor, hidden: Tensor):
-    """As `run_rnn`: torch has a fused kernel for the LSTM alone, and its loop over the others is the slower one."""
+def _as_recurrence(layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor | None):
+    """As `run_rnn`, for a layer of torch.nn, whose cells those of `ops` are."""
     x, weight, bias = cast(x), cast(layer.weight_ih_l0), cast(layer.bias_ih_l0)
     cells = [Cell(layer.weight_hh_l0, layer.bias_hh_l0)]
-    name = "gru" if isinstance(layer, nn.GRU) else "tanh"
-    out = recurrence(differentiable_linear(x, weight, bias), hidden, None, cells, name)
-    return out.hidden, (out.last_hidden, None)
+    name = {nn.GRU: "gru", nn.LSTM: "lstm", nn.RNN: "tanh"}[type(layer)]
+    out = recurrence(differentiable_linear(x, weight, bias), hidden, cell, cells, name)
+    return out.hidden, (out.last_hidden, out.cell)
 
 
 def zero_state(kind: CellKind, x: Tensor, hidden_size: int):

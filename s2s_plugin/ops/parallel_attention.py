@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import reference
 from .additive_attention import (
     AdditiveRead,
     cast_for_reading,
@@ -19,6 +20,7 @@ from .additive_attention import (
 )
 from .devices import cast
 from .history import Past, pasts
+from .traced import is_exporting
 
 
 class _ParallelAttention(torch.autograd.Function):
@@ -86,6 +88,10 @@ def parallel_attention(
     It can be differentiated once, `keep` not at all. Under torch's autocast, energies and products run in its dtype off
     the CPU, and in float32 on it; the softmax and what is summed over time stay in float32.
     """
+    if is_exporting():
+        return reference.parallel_attention(
+            queries, keys, memory, v, padding_mask, heads, keep, w_coverage, coverage, filters, w_location, attn_prev
+        )
     queries, (keys, memory, *weights) = (
         cast(queries),
         cast_for_reading(keys, memory, v, w_coverage, filters, w_location),

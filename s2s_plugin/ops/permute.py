@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .traced import is_exporting
+
 
 def _read(x: Tensor, index: Tensor) -> Tensor:
     batch, steps = index.shape
@@ -39,4 +41,4 @@ def permute_time(x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
     Returns:
         (B, S, D).
     """
-    return _PermuteTime.apply(x, index, inverse)
+    return _read(x, index) if is_exporting() else _PermuteTime.apply(x, index, inverse)
