@@ -8,6 +8,7 @@ here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"', (here / "s2s_plugin" / "__init__.py").read_text(), re.M).group(1)
 readme = here / "README.md"
 
+TEST = ["pytest>=8", "pytest-xdist>=3.8,<4", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8"]
 SPEECH = ["kaldi-native-fbank>=1.20", "soundfile>=0.12"]
 EXPORT = ["onnxruntime>=1.32,<2", "onnxscript>=0.7,<0.8"]
 
@@ -29,7 +30,7 @@ setup(
         "sentencepiece>=0.2,<0.3",
     ],
     extras_require={
-        "test": ["pytest>=8", "matplotlib>=3.8", "rouge-score>=0.1.2", "editdistance>=0.8", *SPEECH, *EXPORT],
+        "test": [*TEST, *SPEECH, *EXPORT],
         "plots": ["matplotlib>=3.8"],
         "summarization": ["rouge-score>=0.1.2"],
         "speech": ["editdistance>=0.8", *SPEECH],  # the first for fairseq-generate --scoring wer

@@ -103,7 +103,10 @@ def test_a_short_list_is_never_read_past_its_end():
 WORDS = "the a cat dog 我 们 ， . 3.14 x-ray".split()
 
 
-@pytest.mark.parametrize("metric", [BLEU(tokenize="zh"), BLEU(tokenize="13a"), BLEU(tokenize="none"), CHRF()], ids=str)
+METRICS = {"zh": BLEU(tokenize="zh"), "13a": BLEU(tokenize="13a"), "none": BLEU(tokenize="none"), "chrF": CHRF()}
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_summed_statistics_give_the_score_of_the_corpus(metric):
     rng = random.Random(3)
     texts = [[" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in range(rng.randint(1, 4))] for _ in range(40)]
