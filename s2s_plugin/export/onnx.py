@@ -69,6 +69,8 @@ def write_graph(graph: nn.Module, inputs: dict[str, Tensor], outputs: list[str],
     """Traces a function and writes it as ONNX. Args: inputs, examples by their names, in order."""
     sizes = dynamic_sizes(list(inputs), list(inputs.values()))
     first, rest = sizes[0], tuple(sizes[1:])
+    # The scans of former exports count against the most that torch traces of a function.
+    torch._dynamo.reset()
     with torch.no_grad(), quiet():
         program = torch.onnx.export(
             graph, tuple(inputs.values()), dynamo=True, verbose=False,

@@ -107,7 +107,7 @@ def _as_recurrence(layer: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor | 
     """As `run_rnn`, for a layer of torch.nn, whose cells those of `ops` are."""
     x, weight, bias = cast(x), cast(layer.weight_ih_l0), cast(layer.bias_ih_l0)
     cells = [Cell(layer.weight_hh_l0, layer.bias_hh_l0)]
-    name = {nn.GRU: "gru", nn.LSTM: "lstm", nn.RNN: "tanh"}[type(layer)]
+    name = {"GRU": "gru", "LSTM": "lstm", "RNN_TANH": "tanh"}[layer.mode]
     out = recurrence(differentiable_linear(x, weight, bias), hidden, cell, cells, name)
     return out.hidden, (out.last_hidden, out.cell)
 

@@ -1,4 +1,4 @@
-"""The recurrence as torch.export sees it: the specification's step in a scan over time.
+"""The recurrence as torch.export sees it: the specification's step in a scan where the length is open.
 
 A graph for another runtime can hold neither Python's loops over a length that is not known yet nor the kernels that the
 fast functions choose from.
@@ -27,8 +27,11 @@ def recurrence(
     source: Source | None = None,
     **options,
 ) -> RecurrenceOutput:
-    """`reference.recurrence`: same arguments, shapes and result. One that reads is of as many steps as the example."""
-    if read is not None:
+    """`reference.recurrence`: same arguments, shapes and result.
+
+    A scan where the number of steps is left open; where it is known, or a read is part of them, they are written out.
+    """
+    if read is not None or isinstance(x_preact.size(0), int):
         return reference.recurrence(x_preact, hidden, cell, cells, cell_type, read, source, **options)
 
     from torch._higher_order_ops.scan import scan  # not in every torch, nor needed but here

@@ -317,4 +317,5 @@ def test_without_a_command_it_prints_its_folder():
     assert Path(command().stdout.strip()).samefile(ROOT / "s2s_plugin")
     done = command("transcribe")
     assert done.returncode == 1
-    assert done.stderr == "error: unknown command transcribe; the commands are: translate, quantize, shortlist\n"
+    names = "translate, quantize, pack, shortlist, export"
+    assert done.stderr == f"error: unknown command transcribe; the commands are: {names}\n"
