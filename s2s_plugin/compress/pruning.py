@@ -125,7 +125,7 @@ class Pruner:
         for name, weight in self.weights.items():
             if self.scope == "each":
                 limit = smallest(weight.abs().flatten(), share)
-            self.kept[name] = weight.abs() > limit
+            self.kept[name] = (weight.abs() > limit) & self.kept.get(name, True)
         self.sparsity = self._sparsity()
 
 

@@ -46,6 +46,7 @@ text_stage() {
     [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(teacher_sum)"
   )
   if stage_due text "$settings"; then
+    rm -f "$WORK/stamps/teacher" # the text is the references' again
     said=$(prepare text "${arguments[@]}" --limit "$opt_limit")
     say text "$said"
     stage_done text "$settings"
