@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from .checkpoints import CheckpointError
+from .compress.folder import rewrite_folder
 from .compress.lexicon import learn_lexicon
-from .compress.pack import pack_folder
-from .compress.quantize import quantize_folder
+from .compress.pack import pack_checkpoint
+from .compress.quantize import quantize_checkpoint
 from .translator import SHORTLIST, Translation, Translator
 
 MOST_LINES = 1000
@@ -117,20 +118,24 @@ def translate(words: list[str]) -> None:
 
 def quantize(words: list[str]) -> None:
     """Writes the folder of a model anew with its matrices in eight bits."""
-    write_smaller("quantize", quantize.__doc__, quantize_folder, words)
+    write_smaller(folders("quantize", quantize.__doc__, words), quantize_checkpoint)
 
 
 def pack(words: list[str]) -> None:
     """Writes the folder of a pruned model anew without its zeros: a smaller file of the same model."""
-    write_smaller("pack", pack.__doc__, pack_folder, words)
+    write_smaller(folders("pack", pack.__doc__, words), pack_checkpoint)
 
 
-def write_smaller(name: str, purpose: str, write: Callable[[Path, Path], tuple[int, int]], words: list[str]) -> None:
+def folders(name: str, purpose: str, words: list[str]) -> argparse.Namespace:
+    """The options of a command that makes a folder of another one: `model` and `output`."""
     parser = argparse.ArgumentParser(prog=f"python -m s2s_plugin {name}", description=purpose)
     parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    args = parser.parse_args(words)
-    before, after = write(args.model, args.output)
+    return parser.parse_args(words)
+
+
+def write_smaller(args: argparse.Namespace, rewrite: Callable[[Path, Path], None]) -> None:
+    before, after = rewrite_folder(args.model, args.output, rewrite)
     print(f"{args.output / 'model.pt'}: {after / 1e6:.1f} MB, {after / before:.2f} of {before / 1e6:.1f} MB")
 
 
@@ -156,10 +161,7 @@ def shortlist(words: list[str]) -> None:
 
 def export(words: list[str]) -> None:
     """Writes a model as ONNX graphs, with a translator that needs neither torch nor fairseq."""
-    parser = argparse.ArgumentParser(prog="python -m s2s_plugin export", description=export.__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder `model` of a recipe")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    args = parser.parse_args(words)
+    args = folders("export", export.__doc__, words)
     try:
         from .export.onnx import export_folder
     except ImportError as error:

@@ -23,6 +23,7 @@ import torch
 from fairseq import checkpoint_utils
 
 from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.compress.folder import options_of
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
 
@@ -52,12 +53,6 @@ def average(states: Iterable[dict]) -> dict:
             shared[place] = (sums[name] / count).to(tensor.dtype) if tensor.is_floating_point() else tensor
         averaged[name] = shared[place]
     return averaged
-
-
-def is_pruned(checkpoint: dict) -> bool:
-    """Whether it is of a training with --prune-target."""
-    options = checkpoint["cfg"].get("task") or {}
-    return bool((options if isinstance(options, dict) else vars(options)).get("prune_target"))
 
 
 def add_zeros(zeros: dict, state: dict) -> None:
@@ -101,7 +96,7 @@ def main() -> None:
             result.update(torch.load(path, map_location="cpu", weights_only=True))
             if args.ema and "ema" not in result["extra_state"]:
                 raise ValueError(f"{path} holds no moving average: train with --store-ema")
-            if is_pruned(result):
+            if options_of(result, "task").get("prune_target"):
                 add_zeros(zeros, result["model"])
             yield result["extra_state"].pop("ema") if args.ema else result["model"]
 

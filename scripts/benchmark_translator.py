@@ -1,6 +1,6 @@
 """How fast a model translates in each arithmetic, and with its shortlist: all lines at once, and one line at a time.
 
-usage: benchmark_translator.py --model FOLDER [--compute-dtypes float32 ...] [--threads N] [--rounds 3] TEXT
+usage: benchmark_translator.py --model FOLDER [--compute-dtypes float32 ...] [--onnx FOLDER] [--rounds 3] TEXT
 
 They take turns, in one process; what is printed is the median of the rounds, and of the lines alone the
 median and the 95th percentile of their milliseconds.
@@ -17,7 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from s2s_plugin import Translator  # noqa: E402
-from s2s_plugin.translator import SHORTLIST  # noqa: E402
+from s2s_plugin.translator import SHORTLIST, Translation  # noqa: E402
 
 
 def timed(call) -> tuple[float, list]:
@@ -27,10 +27,23 @@ def timed(call) -> tuple[float, list]:
     return time.perf_counter() - start, found
 
 
+class Exported:
+    """An exported model as `Translator` is called."""
+
+    def __init__(self, folder: Path, threads: int):
+        from s2s_plugin.export.runtime import OnnxTranslator
+
+        self.translator = OnnxTranslator(folder, threads)
+
+    def translate(self, lines: list[str], *, beam: int) -> list[Translation]:
+        return [Translation(line, [], self.translator.translate(line, beam=beam)) for line in lines]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--compute-dtypes", nargs="+", default=["float32", "bfloat16", "int8"])
+    parser.add_argument("--onnx", type=Path, help="the same model, exported; it translates line by line")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
     parser.add_argument("--rounds", type=int, default=3)
@@ -47,6 +60,8 @@ def main() -> None:
         models[dtype] = Translator.load(args.model, compute_dtype=dtype, shortlist=False)
         if (Path(args.model) / SHORTLIST).is_file():
             models[f"{dtype}, shortlist"] = Translator.load(args.model, compute_dtype=dtype)
+    if args.onnx:
+        models["onnx"] = Exported(args.onnx, args.threads)
     rounds, alone, pieces = {dtype: [] for dtype in models}, {dtype: [] for dtype in models}, {}
     for number in range(args.rounds + 1):
         for dtype, model in models.items():

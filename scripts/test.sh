@@ -6,7 +6,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/setup.sh
 source "$root/scripts/setup.sh"
 cd "$root"
-processes=$("$PY" -c 'import os; print(min(4, os.cpu_count() or 1))')
+# Those that this process may use, where Python can tell.
+processes=$("$PY" -c '
+import os
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+print(min(4, cores))
+')
 # One thread each: the models are small, and the processes share the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$PY" -m pytest -n "$processes" --dist loadfile "$@"

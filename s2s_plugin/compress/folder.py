@@ -1,8 +1,8 @@
 """Finished models, read and written anew by the commands of `python -m s2s_plugin`."""
 
-import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +20,8 @@ def read_model(path: Path) -> dict:
     """
     checkpoint_utils.load_checkpoint_to_cpu(str(path))  # refuses what is none, and says why
     state = torch.load(path, map_location="cpu", weights_only=True)
-    arch = model_option(state, "arch" if isinstance(state["cfg"]["model"], argparse.Namespace) else "_name")
+    options = options_of(state, "model")
+    arch = options.get("arch") or options.get("_name")
     if not str(arch).startswith("attn_rnn_"):
         raise ValueError(f"{path}: a model of --arch {arch}; only attn_rnn_s2s and attn_rnn_s2t can be made smaller")
     state["last_optimizer_state"] = None
@@ -28,26 +29,31 @@ def read_model(path: Path) -> dict:
     return state
 
 
-def model_option(state: dict, name: str):
-    """An option of the model as the checkpoint holds it, a dictionary or for a preset a Namespace; None if it is not
-    there."""
-    options = state["cfg"]["model"]
-    return getattr(options, name, None) if isinstance(options, argparse.Namespace) else options.get(name)
+def options_of(state: dict, part: str) -> dict:
+    """The options of `model` or `task` in a checkpoint, which holds a dictionary or for a preset a Namespace.
+
+    What is set in it is set in the checkpoint.
+    """
+    options = state["cfg"].get(part) or {}
+    return options if isinstance(options, dict) else vars(options)
 
 
-def set_model_option(state: dict, name: str, value) -> None:
-    """Changes an option of the model in a checkpoint."""
-    options = state["cfg"]["model"]
-    if isinstance(options, argparse.Namespace):
-        setattr(options, name, value)
-    else:
-        options[name] = value
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Context that gives a folder to fill, which takes the place of `output` at its end; an error leaves nothing.
 
-
-def check_output(output: Path) -> None:
-    """Raises ValueError unless the folder is empty or not there."""
+    Raises ValueError where there is something in `output`.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output {output}: there is something; name a new folder")
+    new = output.with_name(output.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        new.replace(output)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], None]) -> tuple[int, int]:
@@ -61,16 +67,9 @@ def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], N
     """
     if not (folder / MODEL).is_file():
         raise FileNotFoundError(f"{folder}: there is no {MODEL}; give the folder `model` that a recipe made")
-    check_output(output)
-    new = output.with_name(output.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with new_folder(output) as new:
         rewrite(folder / MODEL, new / MODEL)
         for file in folder.iterdir():
             if file.is_file() and file.name != MODEL:
                 shutil.copy(file, new)
-        new.replace(output)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return (folder / MODEL).stat().st_size, (output / MODEL).stat().st_size

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..ops.sparse import is_packed, pack_state
-from .folder import read_model, rewrite_folder
+from .folder import read_model
 
 
 def pack_checkpoint(path: Path, output: Path) -> None:
@@ -26,8 +26,3 @@ def pack_checkpoint(path: Path, output: Path) -> None:
     if not is_packed(state["model"]):
         raise ValueError(f"{path}: has no matrix with zeros to leave out: train it with --prune-target")
     torch.save(state, output)
-
-
-def pack_folder(folder: Path, output: Path) -> tuple[int, int]:
-    """Its model packed: see `rewrite_folder` and `pack_checkpoint`. Returns bytes before and after."""
-    return rewrite_folder(folder, output, pack_checkpoint)

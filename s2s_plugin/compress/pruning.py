@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 SCOPES = ("all", "each")
+TOLERANCE = 0.02
+"""By how much a share may miss the target: of a small matrix it is a whole number of weights."""
 
 
 class Schedule(NamedTuple):
@@ -81,51 +83,61 @@ def matrices(model: nn.Module, spared: list[str]) -> dict[str, nn.Parameter]:
 class Pruner:
     """Prunes the matrices of a model by a schedule and keeps the zeros zero.
 
-    What is zero when it first sees the model stays zero: it goes on with a model that was pruned before. A matrix of
-    nothing but zeros is left alone then, since that is how a layer can begin.
+    What is zero when it first sees the model stays zero: it goes on with a model that was pruned before. Before the
+    start of the schedule a matrix of nothing but zeros is left alone, since that is how a layer can begin.
 
     Args:
         weights: of `matrices`.   schedule, scope: see above.
+        update: how many the optimiser has made.
 
     Attributes:
         sparsity: the share of zeros among the weights.
+
+    Raises:
+        ValueError: what `check_schedule` refuses, or the end has passed and the target was not reached.
     """
 
-    def __init__(self, weights: dict[str, nn.Parameter], schedule: Schedule, scope: str):
+    def __init__(self, weights: dict[str, nn.Parameter], schedule: Schedule, scope: str, update: int = 0):
         check_schedule(schedule, scope)
         self.weights, self.schedule, self.scope = weights, schedule, scope
-        self.kept = {name: weight != 0 for name, weight in weights.items() if 0 < (weight == 0).sum() < weight.numel()}
+        self.pruned = {name: weight == 0 for name, weight in weights.items()}
+        if update <= schedule.start:
+            self.pruned = {name: places for name, places in self.pruned.items() if not places.all()}
         self.sparsity = self._sparsity()
+        if update >= schedule.end and self.sparsity < schedule.target - TOLERANCE:
+            raise ValueError(
+                f"--prune-end {schedule.end} has passed after {update} updates, and {self.sparsity:.2f} of the weights "
+                f"are zero, not {schedule.target}: name a later end"
+            )
 
     def mask_gradients(self) -> None:
         """Between the backward pass and the clipping of gradients: none for what is pruned."""
-        for name, kept in self.kept.items():
+        for name, places in self.pruned.items():
             if self.weights[name].grad is not None:
-                self.weights[name].grad.mul_(kept)
+                self.weights[name].grad.masked_fill_(places, 0)
 
     @torch.no_grad()
     def after_update(self, update: int) -> None:
         """Args: update, how many the optimiser has made."""
-        self._apply()  # Adam's momentum moves what has no gradient, too
         if self.schedule.is_due(update):
             self._prune(self.schedule.share(update))
-            self._apply()
+        for name, places in self.pruned.items():  # Adam's momentum moves what has no gradient, too
+            self.weights[name].masked_fill_(places, 0)
 
     def _sparsity(self) -> float:
-        zeros = sum(int((~kept).sum()) for kept in self.kept.values())
+        zeros = sum(int(places.sum()) for places in self.pruned.values())
         return zeros / sum(weight.numel() for weight in self.weights.values())
 
-    def _apply(self) -> None:
-        for name, kept in self.kept.items():
-            self.weights[name].mul_(kept)
-
     def _prune(self, share: float) -> None:
+        sizes = {name: weight.abs() for name, weight in self.weights.items()}
+        for name, places in self.pruned.items():
+            sizes[name].masked_fill_(places, 0)
         if self.scope == "all":
-            limit = smallest(torch.cat([weight.abs().flatten() for weight in self.weights.values()]), share)
-        for name, weight in self.weights.items():
+            limit = smallest(torch.cat([size.flatten() for size in sizes.values()]), share)
+        for name, size in sizes.items():
             if self.scope == "each":
-                limit = smallest(weight.abs().flatten(), share)
-            self.kept[name] = (weight.abs() > limit) & self.kept.get(name, True)
+                limit = smallest(size.flatten(), share)
+            self.pruned[name] = (size <= limit) | self.pruned.get(name, False)
         self.sparsity = self._sparsity()
 
 

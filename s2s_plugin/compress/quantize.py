@@ -11,7 +11,7 @@ import torch
 
 from ..ops.int8 import SCALE, quantize_state
 from ..ops.sparse import is_packed, pack_state, unpack_state
-from .folder import read_model, rewrite_folder, set_model_option
+from .folder import options_of, read_model
 
 
 def quantize_checkpoint(path: Path, output: Path) -> None:
@@ -24,12 +24,7 @@ def quantize_checkpoint(path: Path, output: Path) -> None:
     state = read_model(path)
     if any(name.endswith(SCALE) for name in state["model"]):
         raise ValueError(f"{path}: is in eight bits already")
-    set_model_option(state, "compute_dtype", "int8")
+    options_of(state, "model")["compute_dtype"] = "int8"
     small = quantize_state(unpack_state(state["model"]))
     state["model"] = pack_state(small) if is_packed(state["model"]) else small
     torch.save(state, output)
-
-
-def quantize_folder(folder: Path, output: Path) -> tuple[int, int]:
-    """Its model in eight bits: see `rewrite_folder` and `quantize_checkpoint`. Returns bytes before and after."""
-    return rewrite_folder(folder, output, quantize_checkpoint)

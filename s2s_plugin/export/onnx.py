@@ -20,7 +20,7 @@ import onnxscript  # noqa: F401  torch's exporter needs it: what is missing show
 import torch
 from torch import Tensor, nn
 
-from ..compress.folder import check_output
+from ..compress.folder import new_folder
 from ..models.attn_rnn_s2s import AttnRNNS2SModel
 from ..translator import Translator
 from . import runtime
@@ -44,10 +44,9 @@ def graph_names(start: Start) -> tuple[list[str], list[str], list[str]]:
 
 def dynamic_sizes(names: list[str], tensors: list[Tensor]) -> list[dict]:
     """For each tensor which of its dimensions can have any size: rows and positions."""
-    any_size = torch.export.Dim.DYNAMIC
-    layers_first = {"hidden", "cell"}
+    first, second = {0: torch.export.Dim.DYNAMIC}, {1: torch.export.Dim.DYNAMIC}
     return [
-        {1: any_size} if name in layers_first else {0: any_size, 1: any_size} if tensor.dim() > 1 else {0: any_size}
+        second if name in runtime.LAYERS_FIRST else first | second if tensor.dim() > 1 else first
         for name, tensor in zip(names, tensors, strict=True)
     ]
 
@@ -118,7 +117,8 @@ def export_folder(folder: Path, output: Path) -> int:
         ImportError: the packages of the extra `export` are not there.
         ValueError: there is something in `output`, or the model cannot be exported.
     """
-    check_output(output)
+    if not hasattr(torch.compiler, "is_exporting"):
+        raise ValueError(f"torch {torch.__version__} cannot export: 2.7 or newer is needed")
     translator = Translator.load(folder, shortlist=False)
     model, task = translator.model, translator.task
     if not isinstance(model, AttnRNNS2SModel):
@@ -130,10 +130,7 @@ def export_folder(folder: Path, output: Path) -> int:
         "special": {name: getattr(task.target_dictionary, name)() for name in ("pad", "eos", "unk")},
         "search": search_settings(translator),
     }
-    new = output.with_name(output.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with new_folder(output) as new:
         settings |= zip(("start", "inputs", "outputs"), export_model(model, new), strict=True)
         (new / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
         for lang, dictionary in zip(languages, (task.source_dictionary, task.target_dictionary), strict=True):
@@ -141,7 +138,4 @@ def export_folder(folder: Path, output: Path) -> int:
             if (folder / f"{lang}.model").is_file():
                 shutil.copy(folder / f"{lang}.model", new)
         shutil.copy(runtime.__file__, new / "translate.py")
-        new.replace(output)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return sum((output / name).stat().st_size for name in (ENCODER, STEP))

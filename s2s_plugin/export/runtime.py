@@ -52,6 +52,9 @@ class OnnxTranslator:
 
     def __init__(self, folder: str | Path, threads: int = 0):
         folder = Path(folder)
+        for name in ("model.json", "encoder.onnx", "step.onnx"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder}: there is no {name}; python -m s2s_plugin export makes the folder")
         self.settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -76,7 +79,8 @@ class OnnxTranslator:
             The hypotheses, the best first; none for a blank line.
 
         Raises:
-            ValueError: an option that the search has not, or a beam below 1.
+            ValueError: an option that the search has not, a beam that is no whole number of at least 1, a negative
+                `lenpen`, or a `min_len` above the longest translation.
         """
         unknown = [name for name in search if name not in self.settings["search"]]
         if unknown:
@@ -84,6 +88,10 @@ class OnnxTranslator:
         search = {**self.settings["search"], **search}
         if search["beam"] < 1:
             raise ValueError(f"beam {search['beam']}: must be at least 1")
+        if search["beam"] != int(search["beam"]):
+            raise ValueError(f"beam {search['beam']}: must be a whole number")
+        if search["lenpen"] < 0:
+            raise ValueError(f"lenpen {search['lenpen']}: must be at least 0")
         line = clean(line)
         pieces = line.split() if self.pieces is None else self.pieces.encode(line, out_type=str)
         if not pieces:
@@ -104,6 +112,8 @@ class OnnxTranslator:
         given = {name: repeat(name, start[name], beam) for name in self.settings["inputs"][1:]}
         eos, pad, unk = (self.settings["special"][name] for name in ("eos", "pad", "unk"))
         longest = int(max_len_a * len(ids) + max_len_b)
+        if min_len > longest:
+            raise ValueError(f"min_len {min_len}: the longest translation of this line is {longest}")
         prefixes, scores = numpy.full((beam, 1), eos), numpy.zeros(beam, dtype=numpy.float32)
         attention = numpy.zeros((beam, 0, len(ids)), dtype=numpy.float32)
         ignored, finished = numpy.zeros(beam, dtype=bool), []

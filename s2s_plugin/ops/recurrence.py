@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cells as cell_functions
-from . import traced
+from . import reference, traced
 from .additive_attention import AdditiveRead, cast_for_reading
 from .devices import cast
 from .history import Past, pasts
@@ -234,8 +234,12 @@ def recurrence(
     """
     check_recurrence(cell_type, cells, read, read_at, coverage, attn_prev)
     if traced.is_exporting():
-        options = {"coverage": coverage, "attn_prev": attn_prev, "read_at": read_at, "heads": heads}
-        return traced.recurrence(x_preact, hidden, cell, cells, cell_type, read, source, **options)
+        if read is None and not isinstance(x_preact.size(0), int):
+            return traced.recurrence(x_preact, hidden, cell, cells, cell_type)
+        return reference.recurrence(
+            x_preact, hidden, cell, cells, cell_type, read, source, read_at=read_at, heads=heads, coverage=coverage,
+            attn_prev=attn_prev, hidden_keep=hidden_keep, attn_keep=attn_keep,
+        )  # fmt: skip
     shape = Shape(cell_type, len(cells), read is not None, read_at, heads)
     x_preact, source = cast(x_preact), cast_source(source)
     # The matrices and what is added to their products; gains and the cell state's norm stay in float32.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .reference import Cell, Read, RecurrenceOutput, Source
+from .reference import Cell, RecurrenceOutput
 
 
 def is_exporting() -> bool:
@@ -18,22 +18,9 @@ def is_exporting() -> bool:
 
 
 def recurrence(
-    x_preact: Tensor,
-    hidden: Tensor,
-    cell: Tensor | None,
-    cells: list[Cell],
-    cell_type: str,
-    read: Read | None = None,
-    source: Source | None = None,
-    **options,
+    x_preact: Tensor, hidden: Tensor, cell: Tensor | None, cells: list[Cell], cell_type: str
 ) -> RecurrenceOutput:
-    """`reference.recurrence`: same arguments, shapes and result.
-
-    A scan where the number of steps is left open; where it is known, or a read is part of them, they are written out.
-    """
-    if read is not None or isinstance(x_preact.size(0), int):
-        return reference.recurrence(x_preact, hidden, cell, cells, cell_type, read, source, **options)
-
+    """`reference.recurrence` of a length that is left open, without a read: a scan. Same arguments and result."""
     from torch._higher_order_ops.scan import scan  # not in every torch, nor needed but here
 
     def step(state: tuple[Tensor, ...], x: Tensor):

@@ -1,6 +1,6 @@
 """Pruning while fairseq-train trains: the options, and the places in its loop where the pruner has its say."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -37,48 +37,38 @@ class PruningConfig(TranslationConfig):
     )
 
 
-def schedule_of(cfg: PruningConfig) -> Schedule:
-    return Schedule(cfg.prune_target, cfg.prune_start, cfg.prune_end or 0, cfg.prune_every)
-
-
-def spared_of(cfg: PruningConfig) -> list[str]:
-    return [word for word in (cfg.prune_except or "").split(",") if word]
-
-
 class PruningTask(TranslationTask):
     """fairseq's `translation`, which prunes with --prune-target. Masks are zeros in the parameters: see `Pruner`."""
 
-    pruner = None
+    prunable = pruner = None
 
     @classmethod
     def setup_task(cls, cfg: PruningConfig, **kwargs):
-        """Raises ValueError for a schedule that is none, or one without --prune-target."""
+        """Raises ValueError for a schedule that is none, or parts of one without --prune-target."""
         if cfg.prune_target:
             if cfg.prune_end is None:
                 raise ValueError(f"--prune-target {cfg.prune_target} needs --prune-end: by which update it is reached")
             check_schedule(schedule_of(cfg), str(cfg.prune_scope))
         else:
-            for name in ("prune_end", "prune_except"):
-                if getattr(cfg, name) is not None:
-                    raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)} goes with --prune-target")
+            for entry in fields(PruningConfig):
+                if entry.name.startswith("prune_") and str(getattr(cfg, entry.name)) != str(entry.default):
+                    option = f"--{entry.name.replace('_', '-')} {getattr(cfg, entry.name)}"
+                    raise ValueError(f"{option} goes with --prune-target")
         return super().setup_task(cfg, **kwargs)
 
     def build_model(self, cfg, from_checkpoint=False):
         """Raises ValueError where --prune-except leaves nothing to prune or names nothing."""
         model = super().build_model(cfg, from_checkpoint)
         if self.cfg.prune_target and not from_checkpoint:
-            matrices(model, spared_of(self.cfg))
+            self.prunable = matrices(model, [word for word in (self.cfg.prune_except or "").split(",") if word])
         return model
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """Raises ValueError where the pruning should have ended before this run and has not."""
+        if self.cfg.prune_target and self.pruner is None:  # now, when a checkpoint has been read
+            self.pruner = Pruner(self.prunable, schedule_of(self.cfg), str(self.cfg.prune_scope), update_num)
         done = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
-        if self.cfg.prune_target:
-            if self.pruner is None:  # now, when a checkpoint has been read
-                plain = model
-                while hasattr(plain, "module"):
-                    plain = plain.module
-                weights = matrices(plain, spared_of(self.cfg))
-                self.pruner = Pruner(weights, schedule_of(self.cfg), str(self.cfg.prune_scope))
+        if self.pruner is not None:
             self.pruner.mask_gradients()
             metrics.log_scalar("sparsity", self.pruner.sparsity, weight=0, round=3)
         return done
@@ -87,3 +77,7 @@ class PruningTask(TranslationTask):
         super().optimizer_step(optimizer, model, update_num)
         if self.pruner is not None:
             self.pruner.after_update(update_num + 1)
+
+
+def schedule_of(cfg: PruningConfig) -> Schedule:
+    return Schedule(cfg.prune_target, cfg.prune_start, cfg.prune_end, cfg.prune_every)

@@ -53,22 +53,25 @@ text_stage() {
   fi
 }
 
-# Of what the teacher is and how it searches.
+# Of the teacher's folder: its model, dictionaries and pieces, and how it searches.
 teacher_sum() {
-  local files=("$opt_teacher/model.pt")
-  if [ -f "$opt_teacher/search" ]; then files+=("$opt_teacher/search"); fi
+  local file files=()
+  for file in "$opt_teacher"/*; do
+    if [ -f "$file" ]; then files+=("$file"); fi
+  done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
 }
 
 # Its translations take the place of the training text's own.
 teacher_stage() {
-  local settings said
+  local settings said device=cpu
   [ -n "$opt_teacher" ] || return 0
+  if [ "$GPUS" -gt 0 ]; then device=cuda; fi
   settings=$(input_stamp text)
   if stage_due teacher "$settings"; then
     say teacher "$opt_teacher translates the training text"
     said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
-      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)")
+      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)" --device "$device")
     say teacher "$said"
     stage_done teacher "$settings"
   fi

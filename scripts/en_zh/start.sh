@@ -110,5 +110,8 @@ set_paths() { # differences
   done
   if [ "$opt_work" = "$default" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
   case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
+  if [ -n "$opt_teacher" ] && [ "$opt_teacher" -ef "$WORK/model" ]; then
+    die "--teacher $opt_teacher is the model that this run would replace: choose another folder with --work"
+  fi
   mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
 }

@@ -1,6 +1,6 @@
 """Puts a model's translations in the place of a training text's own: sequence-level distillation.
 
-usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE
+usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE [--device cuda]
 
 A student that learns from the best translations of its teacher's beam search has less to learn than from people's, who
 say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). --target is read, for
@@ -24,8 +24,9 @@ LINES = 1000
 
 
 def read(path: Path) -> list[str]:
+    """The whole lines of a file, without what an interruption left behind the last of them."""
     # splitlines would also split at characters that are no ends of lines.
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [line.decode() for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
 def teach(translator: Translator, source: Path, target: Path, done: Path) -> tuple[int, int, int]:
@@ -36,8 +37,9 @@ def teach(translator: Translator, source: Path, target: Path, done: Path) -> tup
     lines, references = read(source), read(target)
     if len(lines) != len(references):
         raise ValueError(f"{source} has {len(lines)} lines and {target} {len(references)}")
-    finished = len(read(done)) // LINES * LINES
-    translations = read(done)[:finished]
+    translations = read(done)
+    finished = len(translations) // LINES * LINES
+    del translations[finished:]
     done.write_text("".join(f"{line}\n" for line in translations), encoding="utf-8")
     with (
         done.open("a", encoding="utf-8") as file,
@@ -61,11 +63,12 @@ def teach(translator: Translator, source: Path, target: Path, done: Path) -> tup
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     for name in ("source", "target", "done"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    count, empty, same = teach(Translator.load(args.model), args.source, args.target, args.done)
+    count, empty, same = teach(Translator.load(args.model, device=args.device), args.source, args.target, args.done)
     print(f"{count:,} sentences, {same:,} as the references, {empty:,} left as they were")
 
 

@@ -11,8 +11,10 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 from s2s_plugin import Translator  # noqa: E402
+from s2s_plugin.export import runtime  # noqa: E402
 from s2s_plugin.export.onnx import export_folder  # noqa: E402
 from s2s_plugin.export.runtime import OnnxTranslator  # noqa: E402
+from s2s_plugin.translator import clean  # noqa: E402
 from tests.helpers import ROOT, run_command, run_train  # noqa: E402
 
 from .test_translator import fill_folder, folder, lines, translator  # noqa: E402, F401
@@ -71,8 +73,9 @@ def test_it_runs_without_torch_and_fairseq(translator, exported, lines):  # noqa
     assert greedy.stdout.splitlines() == [
         one.text for one in translator.translate(text.splitlines(), beam=1, lenpen=0.5)
     ]
-    done = run_command([sys.executable, exported / "translate.py", "--beam", "0"], stdin=text)
-    assert done.returncode == 1 and done.stderr == "error: beam 0: must be at least 1\n"
+    for option, value, least in (("beam", "0", 1), ("lenpen", "-2.0", 0)):
+        done = run_command([sys.executable, exported / "translate.py", f"--{option}", value], stdin=text)
+        assert done.returncode == 1 and done.stderr == f"error: {option} {value}: must be at least {least}\n"
 
 
 def test_the_folder_says_what_is_in_it(exported, data):
@@ -81,8 +84,21 @@ def test_the_folder_says_what_is_in_it(exported, data):
     assert settings["inputs"] == ["prev_tokens", "memory", "keys", "padding_mask", "hidden"]
     words = (exported / "words.src").read_text().splitlines()
     assert words[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and set("abcdefghijkl") <= set(words)
-    with pytest.raises(ValueError, match="unknown option width: choose from beam, lenpen"):
-        OnnxTranslator(exported).translate("a b", width=3)
+    assert OnnxTranslator(exported, 1).decoder.get_session_options().intra_op_num_threads == 1
+    for search, message in (
+        ({"width": 3}, "unknown option width: choose from beam, lenpen"),
+        ({"beam": 2.5}, "beam 2.5: must be a whole number"),
+        ({"min_len": 9, "max_len_a": 0, "max_len_b": 4}, "min_len 9: the longest translation of this line is 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            OnnxTranslator(exported).translate("a b", **search)
+    with pytest.raises(FileNotFoundError, match="there is no model.json; python -m s2s_plugin export makes the folder"):
+        OnnxTranslator(data)
+
+
+@pytest.mark.parametrize("line", ["", "  a\tb ", "a\u00a0b\u0007c", "\ufeffa\u2028b\r", "天 地\x00"])
+def test_text_is_cleaned_as_the_model_has_it(line):
+    assert runtime.clean(line) == clean(line)
 
 
 def test_what_cannot_be_is_refused(folder, exported, data, tmp_path):  # noqa: F811

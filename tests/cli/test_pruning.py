@@ -55,6 +55,7 @@ def pruned(data, tmp_path_factory):
 def test_the_share_of_zeros_rises_to_the_target_and_is_logged(pruned):
     folder, output = pruned
     logged = [row["train_sparsity"] for row in output.stats("train")]
+    assert logged[1] < 0.05 < 0.2 < logged[3] < 0.5  # updates 11 to 20 and 31 to 40
     assert logged == sorted(logged) and logged[0] < 0.05 and logged[-1] == pytest.approx(0.6, abs=0.01)
     assert sparsity(parameters(folder / "checkpoint_last.pt")) == pytest.approx(0.6, abs=0.01)
 
@@ -156,6 +157,9 @@ def test_what_cannot_be_is_refused(data, model, packed, tmp_path):
         (["--prune-target", 1.5, "--prune-end", 10], "--prune-target 1.5: must be at least 0 and below 1"),
         (["--prune-end", 10], "--prune-end 10 goes with --prune-target"),
         (["--prune-except", "embed"], "--prune-except embed goes with --prune-target"),
+        (["--prune-start", 5], "--prune-start 5 goes with --prune-target"),
+        (["--prune-every", 5], "--prune-every 5 goes with --prune-target"),
+        (["--prune-scope", "each"], "--prune-scope each goes with --prune-target"),
         ([*PRUNING, "--prune-end", 9, "--prune-except", "nowhere"], "--prune-except nowhere: stands in no name"),
         ([*PRUNING, "--prune-end", 9, "--prune-scope", "some"], "--prune-scope: invalid choice"),
     ):
@@ -169,6 +173,12 @@ def test_what_cannot_be_is_refused(data, model, packed, tmp_path):
     words = [sys.executable, SCRIPT, "--output", tmp_path / "mean.pt", packed[1] / "model.pt"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1 and "is packed: average first" in done.stderr
+
+
+def test_an_end_before_a_run_goes_on_is_refused(data, tmp_path):
+    run_train(data, tmp_path, max_update=12)
+    with pytest.raises(Refused, match="--prune-end 10 has passed after 12 updates"):
+        run_train(data, tmp_path, *PRUNING, "--prune-end", 10, max_update=20)
 
 
 def test_processes_prune_alike(data, tmp_path):

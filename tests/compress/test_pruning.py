@@ -93,6 +93,41 @@ def test_another_pruner_goes_on_where_one_ended():
     assert zeros(weights) == pytest.approx(0.6, abs=0.01)
 
 
+def test_a_matrix_that_became_zeros_alone_stays_so():
+    parts = model()
+    with torch.no_grad():
+        parts["first"].weight.mul_(1e-3)
+    weights, schedule = matrices(parts, []), Schedule(0.42, 0, 10, 5)
+    pruner = Pruner(weights, schedule, "all")
+    for update in range(1, 11):
+        pruner.after_update(update)
+    assert (weights["first.weight"] == 0).all()
+    again = Pruner(weights, schedule, "all", 10)
+    assert again.sparsity == pruner.sparsity
+    with torch.no_grad():
+        weights["first.weight"].add_(1.0)
+    again.after_update(11)
+    assert (weights["first.weight"] == 0).all()
+
+
+def test_a_share_of_less_than_one_weight_forgets_none():
+    weights = {"w": nn.Parameter(torch.tensor([[0.0, 2.0], [3.0, 4.0]]))}
+    pruner = Pruner(weights, Schedule(0.2, 0, 10, 5), "each")
+    with torch.no_grad():
+        weights["w"].add_(1.0)
+    pruner.after_update(5)
+    assert pruner.sparsity == 0.25 and weights["w"].tolist() == [[0.0, 3.0], [4.0, 5.0]]
+
+
+def test_an_end_that_has_passed_is_said():
+    weights, schedule = matrices(model(), []), Schedule(0.5, 0, 10, 5)
+    with pytest.raises(ValueError, match="--prune-end 10 has passed after 10 updates, and 0.00 of the weights are"):
+        Pruner(weights, schedule, "all", 10)
+    pruner = Pruner(weights, schedule, "all", 9)
+    pruner.after_update(10)
+    Pruner(weights, schedule, "all", 500)
+
+
 def test_a_layer_that_begins_with_zeros_can_learn():
     parts = nn.Linear(4, 5, bias=False)
     nn.init.zeros_(parts.weight)

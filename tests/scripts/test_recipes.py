@@ -44,6 +44,50 @@ def bash(tmp_path):
     return bash
 
 
+TAUGHT = """
+prepare() { echo references >"$WORK/text"; }
+teach() { echo "$*" >"$WORK/asked"; cat "$opt_teacher/model.pt" >"$WORK/text"; }
+PY=teach
+text_stage >/dev/null
+teacher_stage >/dev/null
+cat "$WORK/text"
+"""
+
+
+@pytest.fixture
+def teachers(tmp_path):
+    """Two folders of models, and a function that gives the training text after a run with one of them, or with none."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.pt").write_text(f"{name}\n")
+        (tmp_path / name / "languages").write_text("src_lang=en\ntgt_lang=zh\n")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_a_student_learns_from_its_teacher_whatever_was_before(bash, teachers, tmp_path):
+    one, two = teachers
+    for teacher, text in ((one, "one"), (None, "references"), (one, "one"), (two, "two"), (one, "one"), (one, "one")):
+        assert bash(TAUGHT, *(["--teacher", teacher] if teacher else [])) == f"{text}\n"
+    # Broken off while the second one teaches.
+    bash(TAUGHT.replace("PY=teach", "PY=false"), "--teacher", two, returncode=1)
+    assert bash(TAUGHT, "--teacher", one) == "one\n"
+    (tmp_path / "asked").unlink()
+    (one / "shortlist").write_text("words to search over")
+    bash(TAUGHT, "--teacher", one)
+    assert "--device cpu" in (tmp_path / "asked").read_text()
+    (tmp_path / "asked").unlink()
+    bash(TAUGHT, "--teacher", one)
+    assert not (tmp_path / "asked").exists()
+    bash("GPUS=2;" + TAUGHT, "--teacher", two)
+    assert "--device cuda" in (tmp_path / "asked").read_text()
+
+
+def test_a_run_is_not_its_own_teacher(bash, teachers, tmp_path):
+    teachers[0].rename(tmp_path / "model")
+    options = "--teacher", tmp_path / "model", "--work", tmp_path
+    assert "is the model that this run would replace" in bash("set_paths ''", *options, returncode=1)
+
+
 TRAIN = 'set_train_command; printf "%s\\n" "${TRAIN_COMMAND[@]}"'
 
 

@@ -54,6 +54,14 @@ def test_an_interrupted_run_goes_on_where_it_was(files):
     assert files[1].read_text(encoding="utf-8") == "ONE\n2\nTHREE\nFOUR\nFIVE\n"
 
 
+def test_half_a_character_is_no_line(files):
+    files[2].write_bytes("一\n二\n三".encode()[:-1])
+    again = Shouting()
+    assert teach.teach(again, *files) == (5, 0, 1)
+    assert again.seen == ["three\u2028end", "four", "five"]
+    assert files[1].read_text(encoding="utf-8") == "一\n二\nTHREE\u2028END\nFOUR\nFIVE\n"
+
+
 def test_texts_of_different_lengths_are_refused(files):
     files[1].write_text("1\n")
     with pytest.raises(ValueError, match="train.a has 5 lines and .*train.b 1"):
