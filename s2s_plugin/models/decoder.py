@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
@@ -17,9 +18,12 @@ from ..ops.copying import copy_lprobs
 from ..ops.devices import cast
 from ..ops.products import pack
 from ..ops.reference import CopySource
+from ..ops.topk import first_and_best
 from .encoder import MAX_POSITIONS, EncoderOut, Shortlist, same_rows
 
 STATE = "decoder_state"
+_AT_ONCE, _FEWEST_ROWS = 2**19, 32
+"""Logits that `best_words` looks at together, 2 MB, and rows."""
 
 
 class Copying(NamedTuple):
@@ -109,14 +113,11 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             x = self.dropout_in(self.word_dropout(self.embed_tokens(words)))
             out = self.decoder(x, encoder_out.state, state)
             projection = None
-            if features_only:
-                y = out.features
-            elif shortlist is None:
-                y = self.output_layer(out.features)
-            else:
+            if shortlist is not None:
                 projection = self.short_projection(shortlist) if past is None else past["projection"]
-                y = ready_linear(out.features, *projection)
-                y = y.masked_fill(~shortlist.allowed.unsqueeze(1), -math.inf)
+            y = out.features
+            if not features_only:
+                y = self.logits(y, projection, None if shortlist is None else shortlist.allowed.unsqueeze(1))
         # In one piece, as fairseq's criterion of guided alignment wants it.
         extra = {"attn": None if out.attn is None else [out.attn.contiguous()]}
         if out.gen_logit is not None:
@@ -129,6 +130,60 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
                 saved["attn"] = saved["attn"].clone()
             self.set_incremental_state(incremental_state, STATE, saved)
         return y, extra
+
+    def logits(self, features: Tensor, projection: tuple | None, allowed: Tensor | None) -> Tensor:
+        """Over all words, or over a shortlist.
+
+        Args:
+            features: (..., D).
+            projection: of `short_projection`, or None.   allowed: (..., V'), or None.
+
+        Returns:
+            (..., V), or (..., V') with -inf where not allowed.
+        """
+        if projection is None:
+            return self.output_layer(features)
+        return ready_linear(features, *projection).masked_fill(~allowed, -math.inf)
+
+    @property
+    def has_best_words(self) -> bool:
+        """Whether `best_words` can be asked for: the log-probabilities follow from the features alone, by a softmax."""
+        return self.adaptive_softmax is None and self.decoder.pointer is None
+
+    def best_words(
+        self,
+        features: Tensor,
+        shortlist: Shortlist | None,
+        incremental_state,
+        first: int,
+        count: int,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """The most probable words of each row, found in pieces that stay in the processor's cache.
+
+        Args:
+            features: (B, D), of `forward` with `features_only`.
+            shortlist: of the encoder's output.   incremental_state: of the step that gave the features.
+            first: words at the beginning of the dictionary that are returned in any case.
+            count: of the others.
+            temperature: logits are divided by it.
+
+        Returns:
+            lprobs (B, first + count) float32, log-probabilities (natural) among all words, and words (B, first + count)
+            int64, places in the dictionary or the shortlist: the first, then the best others in any order.
+        """
+        projection = self.get_incremental_state(incremental_state, STATE)["projection"]
+        rows = max(_FEWEST_ROWS, _AT_ONCE // len(self.dictionary if shortlist is None else shortlist.ids))
+        found = []
+        with compute_in(self.compute_dtype, features.device):
+            for start in range(0, len(features), rows):
+                part = slice(start, start + rows)
+                y = self.logits(features[part], projection, None if shortlist is None else shortlist.allowed[part])
+                if temperature != 1:
+                    y = y.div_(temperature)
+                found.append(first_and_best(torch.log_softmax(y, dim=1, dtype=torch.float32), first, count))
+        lprobs, words = zip(*found, strict=True)
+        return torch.cat(lprobs), torch.cat(words)
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""

@@ -1,8 +1,9 @@
 """Recurrent cells, one time step each, forward and backward, on buffers that the caller owns.
 
-Each cell is a pair of functions. `forward` overwrites the pre-activations with the gates, which is all that `backward`
-needs besides the states. `backward` gives the gradients of the two pre-activations (of the input side and of the
-hidden side; they are one tensor where the cell adds them) and what flows to the previous state past the matrices.
+Each cell is a pair of functions. `forward` overwrites the pre-activations with the gates; side by side these are all
+that `backward` needs besides the states. `backward` gives the gradients of the two pre-activations (of the input side
+and of the hidden side; they are one tensor where the cell adds them) and what flows to the previous state past the
+matrices.
 The equations are those of `reference.cell_step`; the derivation is in README.md.
 """
 
@@ -30,9 +31,9 @@ class CellGrad(NamedTuple):
 
 
 def tanh_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor | None, norm: None = None):
-    """Elman cell: h = tanh(preact). Returns hidden, cell (None) and the saved gates (B, H)."""
+    """Elman cell: h = tanh(preact). Returns hidden, cell (None) and the gates to save, (B, H) in one part."""
     gates = tanh_(preact)
-    return gates, None, gates
+    return gates, None, (gates,)
 
 
 def tanh_backward(
@@ -44,13 +45,14 @@ def tanh_backward(
 
 
 def gru_forward(x_preact: Tensor, h_preact: Tensor, hidden: Tensor, cell: Tensor | None, norm: None = None):
-    """GRU cell. Returns hidden, cell (None) and the saved gates (B, 4H): reset, update, candidate, W_hn h + b_hn."""
+    """GRU cell. Returns hidden, cell (None) and the gates to save, (B, 4H) in two parts: reset, update, candidate; and
+    W_hn h + b_hn."""
     size = hidden.size(1)
     h_n = h_preact[:, 2 * size :]
     x_preact[:, : 2 * size].add_(h_preact[:, : 2 * size]).sigmoid_()
     reset, update, candidate = x_preact.split(size, dim=1)
     tanh_(candidate.addcmul_(reset, h_n))
-    return torch.lerp(candidate, hidden, update), None, torch.cat([x_preact, h_n], dim=1)
+    return torch.lerp(candidate, hidden, update), None, (x_preact, h_n)
 
 
 def gru_backward(
@@ -72,7 +74,7 @@ def gru_backward(
 def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor, norm: LayerNorm | None = None):
     """LSTM cell, whose cell state passes `norm` on its way to the tanh.
 
-    Returns hidden, cell and the saved gates (B, 4H): input, forget, candidate, output.
+    Returns hidden, cell and the gates to save, (B, 4H) in one part: input, forget, candidate, output.
     """
     size = hidden.size(1)
     i, f, g, o = preact.split(size, dim=1)
@@ -87,7 +89,7 @@ def lstm_forward(preact: Tensor, h_preact: None, hidden: Tensor, cell: Tensor, n
         o.sigmoid_()
     cell = (f * cell).addcmul_(i, g)
     inner = cell if norm is None else norm.forward(cell)[0]
-    return tanh(inner).mul_(o), cell, preact
+    return tanh(inner).mul_(o), cell, (preact,)
 
 
 def lstm_backward(

@@ -57,7 +57,8 @@ def active() -> bool:
 
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (R, K) in eight bits: q (R, K) int8 and s (R, 1), x = s q to rounding. A row of zeros has q = 0."""
-    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny * LARGEST).div_(LARGEST)
+    largest = torch.maximum(x.amax(dim=1, keepdim=True), x.amin(dim=1, keepdim=True).neg_())
+    scale = largest.clamp_(min=torch.finfo(x.dtype).tiny * LARGEST).div_(LARGEST)
     return (x / scale).round_().to(torch.int8), scale
 
 
@@ -115,11 +116,11 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
         # With one row the kernel lays a large weight out anew at every call.
         several = rows.expand(2, -1).contiguous() if len(rows) == 1 else rows
         y = _multiply(several, weight.rows, weight.scale, weight.zero_point)[: len(rows)]
-    y = y.mul_(scale)
-    for term in (bias, add):
-        if term is not None:
-            y += term
-    return y
+    terms = [term.to(y.dtype) for term in (add, bias) if term is not None]
+    if not terms:
+        return y.mul_(scale)
+    torch.addcmul(terms[0], y, scale, out=y)  # one pass
+    return y if len(terms) == 1 else y.add_(terms[1])
 
 
 def quantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

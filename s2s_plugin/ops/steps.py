@@ -191,7 +191,7 @@ def run_forward(
         hidden, cell, gates = step_cell(preact, h_preact, hidden, cell, step.norm_cell)
         kept.hiddens[index + 1] = hidden
         if keep:
-            kept.gates.append(gates)
+            kept.gates.append(gates[0] if len(gates) == 1 else torch.cat(gates, dim=1))
             kept.cells.extend(() if cell is None else [cell])
     attn = None if read is None else kept.attns.squeeze(2) if shape.heads == 1 else kept.attns.mean(dim=2)
     return RecurrenceOutput(

@@ -14,7 +14,6 @@ from fairseq import utils
 from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
-from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import EVAL_BLEU_ORDER
@@ -35,6 +34,7 @@ from .alignments import (
     printed,
     word_numbers,
 )
+from .best_words import BestWordsGenerator
 from .links import check_link_file, check_links
 from .ngrams import NGramBlocker
 from .pruning import PruningConfig, PruningTask
@@ -163,7 +163,9 @@ class AttnTranslationTask(PruningTask):
         )
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **kwargs):
-        """fairseq's search. What --print-alignment and --replace-unk need is added in `inference_step`.
+        """fairseq's search, over the best words alone where that is the same.
+
+        What --print-alignment and --replace-unk need is added in `inference_step`.
 
         Raises:
             ValueError: --replace-unk with --alignment-words.
@@ -174,8 +176,8 @@ class AttnTranslationTask(PruningTask):
             pieces = f"--alignment-words {self.cfg.alignment_words}"
             raise ValueError(f"--replace-unk is for models of whole words, and {pieces} for pieces")
         self.alignment = str(kind or "hard") if kind or self.replaces_unk else None
-        if seq_gen_cls is None and self.alignment:
-            seq_gen_cls = SequenceGenerator  # and not fairseq's with alignments of its own
+        if seq_gen_cls is None:  # nor fairseq's with alignments of its own
+            seq_gen_cls = BestWordsGenerator
         if self.alignment and interactive() is not None:
             mend_interactive(interactive())
         if self.replaces_unk and not self.datasets:  # fairseq-interactive; fairseq-generate has the text, or refuses

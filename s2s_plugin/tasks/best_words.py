@@ -1,0 +1,99 @@
+"""fairseq's beam search over the best words of each hypothesis, in place of all words, with the same result.
+
+Of the B * beam * V log-probabilities of a step, a search takes the 2 * beam best of each sentence. fairseq's makes
+about eight passes over all of them; yet they are among the 2 * beam best words of each row and the special symbols,
+whose log-probabilities a search may change. So the decoder finds these, some rows at a time, and fairseq's search sees
+no others.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fairseq.search import BeamSearch
+from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
+from torch import Tensor
+
+from ..models.decoder import AttnRNNDecoder
+from ..ops.devices import on_cpu
+
+SPECIAL = 4
+"""Symbols that every dictionary of fairseq begins with: <s>, <pad>, </s>, <unk>."""
+
+
+class BestWords(EnsembleModel):
+    """A model whose words are the columns of `words`: the special symbols and the best `count` others of each row.
+
+    Args:
+        former: fairseq's ensemble of one model.
+        count: words of a row beside the special symbols.
+    """
+
+    def __init__(self, former: EnsembleModel, count: int):
+        super().__init__(former.models)
+        self.count, self.words = count, None
+
+    def forward_decoder(self, tokens, encoder_outs, incremental_states, temperature: float = 1.0):
+        """One step, as fairseq's search asks for it.
+
+        Returns:
+            lprobs (B * beam, SPECIAL + count) and the attention weights (B * beam, S), or None.
+        """
+        decoder, state = self.single_model.decoder, incremental_states[0]
+        features, extra = decoder(tokens, encoder_outs[0], state, features_only=True)
+        lprobs, self.words = decoder.best_words(
+            features[:, -1], encoder_outs[0].shortlist, state, SPECIAL, self.count, temperature
+        )
+        return lprobs, None if extra["attn"] is None else extra["attn"][0][:, -1]
+
+
+class BestWordsSearch(BeamSearch):
+    """Beam search over the columns of `BestWords`, which gives words."""
+
+    def __init__(self, tgt_dict, model: BestWords):
+        super().__init__(tgt_dict)
+        # In a tuple, so that the model is not a part of it.
+        self.model = (model,)
+
+    def step(self, step: int, lprobs: Tensor, scores: Tensor, *others):
+        scores, columns, beams = super().step(step, lprobs, scores, *others)
+        words = self.model[0].words.view(lprobs.size(0), -1)
+        return scores, words.gather(1, beams * lprobs.size(2) + columns), beams
+
+
+class BestWordsGenerator(SequenceGenerator):
+    """fairseq's generator, which searches over the best words where it can: see `has_best_words`."""
+
+    def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
+        if prefix_tokens is not None or constraints is not None or not self.has_best_words(sample):
+            return super()._generate(sample, prefix_tokens, constraints, bos_token)
+        with self.over_best_words():
+            return super()._generate(sample, bos_token=bos_token)
+
+    def has_best_words(self, sample: dict) -> bool:
+        """Whether nothing needs all words: one model of `attn_rnn_s2s` without copying or adaptive softmax, on a CPU
+        (a GPU does those passes in no time), plain beam search, and no option that looks at or changes other words."""
+        decoder = getattr(self.model.single_model, "decoder", None)
+        return (
+            self.model.models_size == 1
+            and isinstance(decoder, AttnRNNDecoder)
+            and decoder.has_best_words
+            and on_cpu(sample["net_input"]["src_tokens"])
+            and type(self.search) is BeamSearch
+            and self.lm_model is None
+            and self.repeat_ngram_blocker is None
+            and self.token_indices_to_suppress is None
+            and max(self.eos, self.pad, self.unk) < SPECIAL
+        )
+
+    @contextmanager
+    def over_best_words(self) -> Iterator[None]:
+        """Context in which this generator searches over the best words."""
+        former = self.model, self.search, self.vocab_size
+        count = min(2 * self.beam_size, self.vocab_size - SPECIAL)
+        self.model = BestWords(self.model, count)
+        self.search = BestWordsSearch(self.tgt_dict, self.model)
+        self.vocab_size = SPECIAL + count
+        try:
+            yield
+        finally:
+            self.model, self.search, self.vocab_size = former

@@ -1,0 +1,168 @@
+"""The search over the best words against fairseq's over all words."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq.sequence_generator import SequenceGenerator
+
+from s2s_plugin.models import decoder as decoder_module
+from s2s_plugin.tasks.attn_translation import AttnTranslationConfig, AttnTranslationTask
+from s2s_plugin.tasks.best_words import BestWords, BestWordsGenerator
+from s2s_plugin.tasks.shortlist import Lexicon
+from tests.models.builders import make_dictionary, make_model
+
+SOURCE, TARGET = make_dictionary(12, "s"), make_dictionary(700, "t")
+LINES = [[5, 6, 7], [9], [4, 12, 13, 4, 8, 8, 5], [14, 15, 15]]
+
+
+def make_task(tmp_path, target=TARGET) -> AttnTranslationTask:
+    return AttnTranslationTask(AttnTranslationConfig(data=str(tmp_path)), SOURCE, target)
+
+
+def sharp_model(task, **options):
+    """A model that is sure of its words, ends soon, and has no two words of one probability."""
+    torch.manual_seed(7)
+    model = make_model(task, **options)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(6)
+        if model.decoder.output_projection is not None:
+            model.decoder.output_projection.bias[task.target_dictionary.eos()] -= 1
+    return model
+
+
+def make_batch() -> dict:
+    longest = max(map(len, LINES)) + 1
+    tokens = [[*line, SOURCE.eos()] + [SOURCE.pad()] * (longest - 1 - len(line)) for line in LINES]
+    return {"net_input": {"src_tokens": torch.tensor(tokens), "src_lengths": torch.tensor([len(x) + 1 for x in LINES])}}
+
+
+def search(task, models, kind, **options) -> list:
+    """Tokens, scores, attention of all hypotheses, and whether all words were seen."""
+    generator = task.build_generator(models, Namespace(**{"max_len_b": 15, **options}), seq_gen_cls=kind)
+    asked = []
+    former = BestWords.forward_decoder
+
+    def counted(self, *args):
+        asked.append(self.count)
+        return former(self, *args)
+
+    BestWords.forward_decoder = counted
+    try:
+        found = task.inference_step(generator, models, make_batch())
+    finally:
+        BestWords.forward_decoder = former
+    return [one for of_line in found for one in of_line], not asked
+
+
+def assert_same(found: list, expected: list) -> None:
+    assert [one["tokens"].tolist() for one in found] == [one["tokens"].tolist() for one in expected]
+    assert len({tuple(one["tokens"].tolist()) for one in found}) > 2
+    for name in ("score", "positional_scores", "attention"):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam": 1},
+        {"beam": 5},
+        {"beam": 12, "lenpen": 0.3},
+        {"beam": 3, "unkpen": -9.0},
+        {"beam": 3, "unkpen": 2.0, "temperature": 1.7},
+        {"beam": 4, "min_len": 6},
+        {"beam": 4, "max_len_a": 0, "max_len_b": 2},
+        {"beam": 2, "print_alignment": "hard"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("at_once", [2**19, 3 * 704], ids=["whole", "in parts"])
+def test_it_finds_what_fairseq_finds(tmp_path, monkeypatch, options, at_once):
+    monkeypatch.setattr(decoder_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(decoder_module, "_FEWEST_ROWS", 1)
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    expected, all_words = search(task, [model], SequenceGenerator, **options)
+    assert all_words
+    found, all_words = search(task, [model], None, **options)
+    assert not all_words
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("compute_dtype", ["bfloat16", "int8"])
+@pytest.mark.filterwarnings("ignore:--compute-dtype")
+def test_in_other_arithmetics(tmp_path, compute_dtype):
+    task = make_task(tmp_path)
+    model = sharp_model(task, compute_dtype=compute_dtype)
+    expected, _ = search(task, [model], SequenceGenerator, beam=5)
+    found, all_words = search(task, [model], None, beam=5)
+    assert not all_words
+    if compute_dtype == "int8":
+        assert_same(found, expected)
+    else:  # two words can have one logit, and either is right
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one["score"], other["score"], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder_embed_dim": 7, "share_decoder_input_output_embed": True}], ids=str)
+def test_a_vocabulary_smaller_than_the_beam(tmp_path, options):
+    task = make_task(tmp_path, make_dictionary(3, "t"))
+    model = sharp_model(task, **options)
+    expected, _ = search(task, [model], SequenceGenerator, beam=5)
+    found, all_words = search(task, [model], None, beam=5)
+    assert not all_words
+    assert_same(found, expected)
+
+
+def test_over_a_shortlist(tmp_path):
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    table = torch.arange(4, 4 + 40 * len(SOURCE)).view(len(SOURCE), 40)
+    task.lexicon = Lexicon(table, TARGET.nspecial + 10, len(TARGET))
+    expected, _ = search(task, [model], SequenceGenerator, beam=5)
+    found, all_words = search(task, [model], None, beam=5)
+    assert not all_words
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    "model_options, options, count",
+    [
+        ({}, {"no_repeat_ngram_size": 2}, 1),
+        ({}, {"diverse_beam_groups": 2, "beam": 4}, 1),
+        ({}, {"match_source_len": True}, 1),
+        ({}, {}, 2),
+        ({"adaptive_softmax_cutoff": "300"}, {}, 1),
+    ],
+    ids=str,
+)
+def test_what_looks_at_all_words_sees_them(tmp_path, model_options, options, count):
+    task = make_task(tmp_path)
+    models = [sharp_model(task, **model_options) for _ in range(count)]
+    options = {"beam": 3, **options}
+    expected, _ = search(task, models, SequenceGenerator, **options)
+    found, all_words = search(task, models, None, **options)
+    assert all_words
+    assert_same(found, expected)
+
+
+def test_prefixes_are_kept(tmp_path):
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_b=15))
+    assert isinstance(generator, BestWordsGenerator)
+    prefix = torch.tensor([[400], [401], [402], [403]])
+    found = task.inference_step(generator, [model], make_batch(), prefix_tokens=prefix)
+    assert [of_line[0]["tokens"][0].item() for of_line in found] == [400, 401, 402, 403]
+
+
+def test_a_search_that_fails_leaves_the_generator_as_it_was(tmp_path):
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_b=2, min_len=9))
+    former = generator.model, generator.search, generator.vocab_size
+    with pytest.raises(AssertionError, match="min_len"):
+        task.inference_step(generator, [model], make_batch())
+    assert (generator.model, generator.search, generator.vocab_size) == former
