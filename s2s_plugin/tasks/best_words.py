@@ -3,12 +3,12 @@
 Of the B * beam * V log-probabilities of a step, a search takes the 2 * beam best of each sentence. fairseq's makes
 about eight passes over all of them; yet they are among the 2 * beam best words of each row and the special symbols,
 whose log-probabilities a search may change. So the decoder finds these, some rows at a time, and fairseq's search sees
-no others.
+no others. Of words with one log-probability, as bfloat16 makes them, either may be taken: `torch.topk` promises none.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 
+from fairseq.models import FairseqEncoderDecoderModel
 from fairseq.search import BeamSearch
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch import Tensor
@@ -66,17 +66,19 @@ class BestWordsGenerator(SequenceGenerator):
     def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
         if prefix_tokens is not None or constraints is not None or not self.has_best_words(sample):
             return super()._generate(sample, prefix_tokens, constraints, bos_token)
-        with self.over_best_words():
-            return super()._generate(sample, bos_token=bos_token)
+        return SequenceGenerator._generate(self.over_best_words(), sample, bos_token=bos_token)
 
     def has_best_words(self, sample: dict) -> bool:
         """Whether nothing needs all words: one model of `attn_rnn_s2s` without copying or adaptive softmax, on a CPU
         (a GPU does those passes in no time), plain beam search, and no option that looks at or changes other words."""
         decoder = getattr(self.model.single_model, "decoder", None)
         return (
-            self.model.models_size == 1
-            and isinstance(decoder, AttnRNNDecoder)
+            type(self.model) is EnsembleModel
+            and self.model.models_size == 1
+            and type(decoder) is AttnRNNDecoder
             and decoder.has_best_words
+            and type(self.model.single_model).get_normalized_probs is FairseqEncoderDecoderModel.get_normalized_probs
+            and self.vocab_size > SPECIAL
             and on_cpu(sample["net_input"]["src_tokens"])
             and type(self.search) is BeamSearch
             and self.lm_model is None
@@ -85,15 +87,12 @@ class BestWordsGenerator(SequenceGenerator):
             and max(self.eos, self.pad, self.unk) < SPECIAL
         )
 
-    @contextmanager
-    def over_best_words(self) -> Iterator[None]:
-        """Context in which this generator searches over the best words."""
-        former = self.model, self.search, self.vocab_size
+    def over_best_words(self) -> "BestWordsGenerator":
+        """One like this that searches over the best words; this one stays as it is, for other threads."""
+        own = copy.copy(self)
+        own._modules = dict(self._modules)
         count = min(2 * self.beam_size, self.vocab_size - SPECIAL)
-        self.model = BestWords(self.model, count)
-        self.search = BestWordsSearch(self.tgt_dict, self.model)
-        self.vocab_size = SPECIAL + count
-        try:
-            yield
-        finally:
-            self.model, self.search, self.vocab_size = former
+        own.model = BestWords(self.model, count)
+        own.search = BestWordsSearch(self.tgt_dict, own.model)
+        own.vocab_size = SPECIAL + count
+        return own

@@ -1,6 +1,7 @@
 """The search over the best words against fairseq's over all words."""
 
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -166,3 +167,20 @@ def test_a_search_that_fails_leaves_the_generator_as_it_was(tmp_path):
     with pytest.raises(AssertionError, match="min_len"):
         task.inference_step(generator, [model], make_batch())
     assert (generator.model, generator.search, generator.vocab_size) == former
+
+
+def test_a_vocabulary_of_special_symbols_alone(tmp_path):
+    task = make_task(tmp_path, make_dictionary(0, "t"))
+    found, all_words = search(task, [sharp_model(task)], None, beam=2)
+    assert all_words and found
+
+
+def test_threads_can_share_a_generator(tmp_path):
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_b=15))
+    expected = [one["tokens"].tolist() for of_line in generator.generate([model], make_batch()) for one in of_line]
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda _: generator.generate([model], make_batch()), range(12)))
+    for found in runs:
+        assert [one["tokens"].tolist() for of_line in found for one in of_line] == expected
