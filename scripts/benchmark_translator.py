@@ -1,6 +1,6 @@
 """How fast a model translates in each arithmetic, and with its shortlist: all lines at once, and one line at a time.
 
-usage: benchmark_translator.py --model FOLDER [--compute-dtypes float32 ...] [--onnx FOLDER] [--rounds 3] TEXT
+usage: benchmark_translator.py --model FOLDER [--compute-dtypes float32 ...] [--all-words] [--onnx FOLDER] TEXT
 
 All lines are translated in turns, in one process; what is printed is the median of the rounds, and of the lines alone
 the median and the 95th percentile of their milliseconds.
@@ -11,9 +11,11 @@ import logging
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from fairseq.sequence_generator import SequenceGenerator
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from s2s_plugin import Translator  # noqa: E402
@@ -39,10 +41,17 @@ class Exported:
         return [Translation(line, [], self.translator.translate(line, beam=beam)) for line in lines]
 
 
+def over_all_words(translator: Translator) -> Translator:
+    """The same with fairseq's own generator, whose searches look at all words."""
+    translator.task.build_generator = partial(translator.task.build_generator, seq_gen_cls=SequenceGenerator)
+    return translator
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--compute-dtypes", nargs="+", default=["float32", "bfloat16", "int8"])
+    parser.add_argument("--all-words", action="store_true", help="search as fairseq does, too")
     parser.add_argument("--onnx", type=Path, help="the same model, exported; it translates line by line")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
@@ -58,6 +67,9 @@ def main() -> None:
     models = {}
     for dtype in args.compute_dtypes:
         models[dtype] = Translator.load(args.model, compute_dtype=dtype, shortlist=False)
+        if args.all_words:
+            whole = Translator.load(args.model, compute_dtype=dtype, shortlist=False)
+            models[f"{dtype}, all words"] = over_all_words(whole)
         if (Path(args.model) / SHORTLIST).is_file():
             models[f"{dtype}, shortlist"] = Translator.load(args.model, compute_dtype=dtype)
     if args.onnx:

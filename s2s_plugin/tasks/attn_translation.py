@@ -34,11 +34,11 @@ from .alignments import (
     printed,
     word_numbers,
 )
-from .best_words import BestWordsGenerator
+from .best_words import BestWordsGenerator, changed
 from .links import check_link_file, check_links
 from .ngrams import NGramBlocker
 from .pruning import PruningConfig, PruningTask
-from .shortlist import Lexicon, check_short_search, short_search
+from .shortlist import Lexicon, check_short_search
 
 
 @dataclass
@@ -195,9 +195,9 @@ class AttnTranslationTask(PruningTask):
         else:
             check_short_search(generator, models, prefix_tokens, constraints)
             shortlist = self.lexicon.of_batch(sample["net_input"]["src_tokens"])
-            with short_search(generator, len(shortlist.ids)):
-                net_input = dict(sample["net_input"], shortlist=shortlist)
-                found = super().inference_step(generator, models, dict(without_id, net_input=net_input))
+            short = changed(generator, vocab_size=len(shortlist.ids))  # the special symbols keep their places
+            net_input = dict(sample["net_input"], shortlist=shortlist)
+            found = super().inference_step(short, models, dict(without_id, net_input=net_input))
             for hypothesis in (one for of_line in found for one in of_line):
                 hypothesis["tokens"] = shortlist.ids[hypothesis["tokens"]]
         if self.alignment:

@@ -20,6 +20,15 @@ SPECIAL = 4
 """Symbols that every dictionary of fairseq begins with: <s>, <pad>, </s>, <unk>."""
 
 
+def changed(generator: SequenceGenerator, **parts) -> SequenceGenerator:
+    """One with other attributes, which shares the rest; the given one stays as it is, for other threads."""
+    own = copy.copy(generator)
+    own._modules = dict(generator._modules)
+    for name, part in parts.items():
+        setattr(own, name, part)
+    return own
+
+
 class BestWords(EnsembleModel):
     """A model whose words are the columns of `words`: the special symbols and the best `count` others of each row.
 
@@ -88,11 +97,8 @@ class BestWordsGenerator(SequenceGenerator):
         )
 
     def over_best_words(self) -> "BestWordsGenerator":
-        """One like this that searches over the best words; this one stays as it is, for other threads."""
-        own = copy.copy(self)
-        own._modules = dict(self._modules)
+        """One like this that searches over the best words."""
         count = min(2 * self.beam_size, self.vocab_size - SPECIAL)
-        own.model = BestWords(self.model, count)
-        own.search = BestWordsSearch(self.tgt_dict, own.model)
-        own.vocab_size = SPECIAL + count
-        return own
+        model = BestWords(self.model, count)
+        search = BestWordsSearch(self.tgt_dict, model)
+        return changed(self, model=model, search=search, vocab_size=SPECIAL + count)

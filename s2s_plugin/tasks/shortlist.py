@@ -5,8 +5,6 @@ search go over these words alone. A sentence's words do not depend on what share
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -90,13 +88,3 @@ def check_short_search(generator, models, prefix_tokens, constraints) -> None:
         raise ValueError("--shortlist: prefixes and constraints may hold any word; leave one or the other out")
     if not all(isinstance(model.encoder, AttnRNNEncoder) for model in models):
         raise ValueError("--shortlist is for models of attn_rnn_s2s")
-
-
-@contextmanager
-def short_search(generator, words: int) -> Iterator[None]:
-    """Context in which a search of fairseq goes over so many words; the special symbols keep their places."""
-    former, generator.vocab_size = generator.vocab_size, words
-    try:
-        yield
-    finally:
-        generator.vocab_size = former

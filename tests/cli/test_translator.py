@@ -8,17 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from fairseq.sequence_generator import SequenceGenerator
 
 from s2s_plugin import Translator
 from s2s_plugin.checkpoints import CheckpointError
 from s2s_plugin.command import lines_at_hand
+from s2s_plugin.tasks.best_words import BestWordsGenerator
 from s2s_plugin.translator import clean, read_search
 from tests.helpers import ROOT, hypotheses, run_generate, run_train
+from tests.scripts.loading import load_script
 
 
 def fill_folder(folder, checkpoint, data) -> None:
@@ -319,3 +323,21 @@ def test_without_a_command_it_prints_its_folder():
     assert done.returncode == 1
     names = "translate, quantize, pack, shortlist, export"
     assert done.stderr == f"error: unknown command transcribe; the commands are: {names}\n"
+
+
+def test_the_benchmark_measures_every_search(folder, text):
+    args = ["--compute-dtypes", "float32", "int8", "--all-words", "--rounds", 1, "--alone", 2, text / "test.src"]
+    words = [sys.executable, ROOT / "scripts" / "benchmark_translator.py", "--model", folder, *args]
+    done = subprocess.run([*map(str, words)], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line]
+    speeds = {name: numbers for name, *numbers in rows[2:]}
+    assert list(speeds) == ["float32", "float32, all words", "int8", "int8, all words"]
+    assert speeds["float32"][2] == "1.00" and all(float(numbers[2]) > 0 for numbers in speeds.values())
+
+
+def test_the_benchmark_compares_with_fairseqs_own_search(folder):
+    own = Translator.load(folder)
+    whole = load_script("benchmark_translator.py").over_all_words(Translator.load(folder))
+    kinds = [type(one.task.build_generator([one.model], Namespace(beam=2))) for one in (own, whole)]
+    assert kinds == [BestWordsGenerator, SequenceGenerator]

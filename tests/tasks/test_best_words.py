@@ -39,6 +39,12 @@ def make_batch() -> dict:
     return {"net_input": {"src_tokens": torch.tensor(tokens), "src_lengths": torch.tensor([len(x) + 1 for x in LINES])}}
 
 
+def make_lexicon() -> Lexicon:
+    """40 words of its own for each source word, and the first ten."""
+    table = torch.arange(4, 4 + 40 * len(SOURCE)).view(len(SOURCE), 40)
+    return Lexicon(table, TARGET.nspecial + 10, len(TARGET))
+
+
 def search(task, models, kind, **options) -> list:
     """Tokens, scores, attention of all hypotheses, and whether all words were seen."""
     generator = task.build_generator(models, Namespace(**{"max_len_b": 15, **options}), seq_gen_cls=kind)
@@ -120,8 +126,7 @@ def test_a_vocabulary_smaller_than_the_beam(tmp_path, options):
 def test_over_a_shortlist(tmp_path):
     task = make_task(tmp_path)
     model = sharp_model(task)
-    table = torch.arange(4, 4 + 40 * len(SOURCE)).view(len(SOURCE), 40)
-    task.lexicon = Lexicon(table, TARGET.nspecial + 10, len(TARGET))
+    task.lexicon = make_lexicon()
     expected, _ = search(task, [model], SequenceGenerator, beam=5)
     found, all_words = search(task, [model], None, beam=5)
     assert not all_words
@@ -175,12 +180,39 @@ def test_a_vocabulary_of_special_symbols_alone(tmp_path):
     assert all_words and found
 
 
-def test_threads_can_share_a_generator(tmp_path):
+@pytest.mark.parametrize("lexicon", [None, make_lexicon()], ids=["all words", "shortlist"])
+@pytest.mark.parametrize("options", [{}, {"no_repeat_ngram_size": 2}], ids=str)
+def test_a_search_leaves_the_generator_as_it_is(tmp_path, monkeypatch, lexicon, options):
+    """Another thread may begin a search with it at any step."""
     task = make_task(tmp_path)
+    task.lexicon = lexicon
+    model = sharp_model(task)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_b=15, **options))
+    seen, former = [], (generator.model, generator.search, generator.vocab_size)
+    forward = model.decoder.forward
+
+    def watched(*args, **kwargs):
+        seen.append((generator.model, generator.search, generator.vocab_size))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.decoder, "forward", watched)
+    task.inference_step(generator, [model], make_batch())
+    assert len(seen) > 2 and set(seen) == {former}
+
+
+@pytest.mark.parametrize("lexicon", [None, make_lexicon()], ids=["all words", "shortlist"])
+def test_threads_can_share_a_generator(tmp_path, lexicon):
+    task = make_task(tmp_path)
+    task.lexicon = lexicon
     model = sharp_model(task)
     generator = task.build_generator([model], Namespace(beam=3, max_len_b=15))
-    expected = [one["tokens"].tolist() for of_line in generator.generate([model], make_batch()) for one in of_line]
+
+    def tokens(line: list[int]) -> list:
+        batch = {"net_input": {"src_tokens": torch.tensor([[*line, SOURCE.eos()]]), "src_lengths": None}}
+        batch["net_input"]["src_lengths"] = torch.tensor([len(line) + 1])
+        return [one["tokens"].tolist() for one in task.inference_step(generator, [model], batch)[0]]
+
+    lines = LINES * 4
+    expected = [tokens(line) for line in lines]
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda _: generator.generate([model], make_batch()), range(12)))
-    for found in runs:
-        assert [one["tokens"].tolist() for of_line in found for one in of_line] == expected
+        assert list(pool.map(tokens, lines)) == expected
