@@ -25,7 +25,7 @@ MAY_IMPORT = {
     ),
 }
 STANDARD = {
-    "argparse", "collections", "contextlib", "contextvars", "dataclasses", "functools", "hashlib", "itertools",
+    "argparse", "collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "hashlib", "itertools",
     "logging", "math", "os", "pathlib", "shutil", "sys", "typing", "warnings",
 }  # fmt: skip
 
