@@ -1,16 +1,44 @@
 """Reads the arguments of a fairseq-train command as fairseq does, and stops there: mistakes show before time is spent.
 
 usage: check_train_args.py DATA [ARGUMENT ...]     (those of the fairseq-train command)
+
+With --finetune-from-model FOLDER/model.pt, of a translation recipe's folder, also whether that is a model of the sizes
+and kind that the arguments ask for.
 """
 
 import argparse
 import sys
+from pathlib import Path
 
-from fairseq import options, utils
+from fairseq import checkpoint_utils, options, utils
+from fairseq.data import Dictionary
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_MODEL_REGISTRY
 
 # The recipes' sizes are flags that these have, of text and of speech.
 FAMILIES = {"speech_to_text": ("attn_rnn_s2t",), "attn_translation": ("attn_rnn_s2s", "lstm")}
+
+
+def check_finetune(args: argparse.Namespace) -> None:
+    """Raises ValueError or CheckpointError unless the arguments' model can have the parameters of the given one."""
+    from s2s_plugin.tasks.attn_translation import AttnTranslationTask
+
+    path = Path(args.finetune_from_model)
+    languages = dict(line.split("=", 1) for line in (path.parent / "languages").read_text().split())
+    dictionaries = [
+        Dictionary.load(str(path.parent / f"dict.{languages[side]}.txt")) for side in ("src_lang", "tgt_lang")
+    ]
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    cfg = convert_namespace_to_omegaconf(args)
+    task = AttnTranslationTask(cfg.task, *dictionaries)
+    task.check_dictionaries(state.get("task_state", {}).get("dictionaries"))
+    model = task.build_model(cfg.model)
+    try:
+        model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    except RuntimeError as error:
+        first, *others = [line.strip() for line in str(error).split("\n")[1:]]
+        more = f" (and {len(others)} more like that)" if others else ""
+        raise ValueError(f"{path} is another model than the options ask for: {first}{more}") from None
 
 
 def main() -> None:
@@ -20,6 +48,7 @@ def main() -> None:
     first.add_argument("--task", default="attn_translation")
     known, _ = first.parse_known_args()
     utils.import_user_module(known)
+    from s2s_plugin.checkpoints import CheckpointError
     from s2s_plugin.tasks.attn_translation import check_tokenizer
 
     if known.task not in FAMILIES:
@@ -32,7 +61,9 @@ def main() -> None:
     args = options.parse_args_and_arch(options.get_training_parser())
     try:
         check_tokenizer(getattr(args, "eval_bleu_tokenizer", None))
-    except ValueError as error:
+        if args.finetune_from_model and known.task == "attn_translation":
+            check_finetune(args)
+    except (CheckpointError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

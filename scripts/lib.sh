@@ -353,9 +353,10 @@ cpu_has_bfloat16() {
 # fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
 check_train_args() {
   local settings
-  settings=$(printf 'arguments=%s\n' "${TRAIN_ARGS[*]}")
+  local arguments=("${TRAIN_ARGS[@]}" ${FINETUNE_ARGS[@]+"${FINETUNE_ARGS[@]}"})
+  settings=$(printf 'arguments=%s\n' "${arguments[*]}")
   if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
-    logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${TRAIN_ARGS[@]}"
+    logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${arguments[@]}"
     stage_done arguments "$settings"
   fi
 }

@@ -2,7 +2,7 @@
 
     prepare.py text        checks the corpus and writes WORK/text/{train,valid,test}.{SRC,TGT}
     prepare.py tests       checks test sets of their own and writes WORK/tests/{test,test2}.{SRC,TGT}
-    prepare.py vocabulary  learns WORK/spm/{SRC,TGT}.model from the training text
+    prepare.py vocabulary  learns WORK/spm/{SRC,TGT}.model from the training text, or takes them from a folder
     prepare.py encode      writes WORK/encoded/SPLIT.{SRC,TGT} or WORK/tests-encoded/SPLIT.{SRC,TGT}
 
 What people bring may be plain or gzipped (by the ending .gz). Lines are UTF-8, and line N of one file translates line N
@@ -24,6 +24,9 @@ from pathlib import Path
 
 SPLITS = ("train", "valid", "test")
 TESTS = ("test", "test2")
+# The sums over the sentences, and with them the pieces, differ with the number of threads that learn: always
+# sentencepiece's default.
+LEARNING_THREADS = 16
 Pair = tuple[str, str]
 
 
@@ -237,7 +240,7 @@ def write_given(source: Path, target: Path, folder: Path, split: str, langs: Pai
 
 
 def learn_vocabulary(
-    texts: list[Path], model: Path, *, kind: str, size: int, coverage: float, threads: int, sample: int = 2_000_000
+    texts: list[Path], model: Path, *, kind: str, size: int, coverage: float, sample: int = 2_000_000
 ) -> int:
     """Learns a sentencepiece model from text files; returns the number of its pieces, at most `size`.
 
@@ -264,7 +267,7 @@ def learn_vocabulary(
             hard_vocab_limit=False,
             character_coverage=coverage,
             normalization_rule_name="identity",
-            num_threads=threads,
+            num_threads=LEARNING_THREADS,
             minloglevel=2,
             **options,
         )
@@ -279,6 +282,8 @@ def learn_vocabulary(
 
 
 def make_vocabulary(args) -> None:
+    if args.pieces:
+        return copy_pieces(args)
     folder = fresh_folder(Path(args.work) / "spm")
     texts = {lang: Path(args.work) / "text" / f"train.{lang}" for lang in (args.src_lang, args.tgt_lang)}
     said = []
@@ -286,7 +291,7 @@ def make_vocabulary(args) -> None:
     def learn(name: str, langs: Iterable[str], size: int, kind: str) -> Path:
         model = folder / f"{name}.model"
         sources = [texts[lang] for lang in langs]
-        found = learn_vocabulary(sources, model, kind=kind, size=size, coverage=args.coverage, threads=args.threads)
+        found = learn_vocabulary(sources, model, kind=kind, size=size, coverage=args.coverage)
         unit = "characters" if kind == "char" else f"{kind} pieces"
         fewer = f" ({size:,} asked for, the text holds no more)" if found < size and kind != "char" else ""
         said.append(f"{' and '.join(langs)} {found:,} {unit}{fewer}")
@@ -301,6 +306,23 @@ def make_vocabulary(args) -> None:
         learn(args.tgt_lang, [args.tgt_lang], args.vocab_tgt, "char" if args.char else args.sp_type)
     publish_folder(folder)
     print(", ".join(said))
+
+
+def copy_pieces(args) -> None:
+    import sentencepiece
+
+    folder = fresh_folder(Path(args.work) / "spm")
+    said = []
+    for lang in (args.src_lang, args.tgt_lang):
+        model = folder / f"{lang}.model"
+        shutil.copyfile(Path(args.pieces) / model.name, model)
+        try:
+            size = sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
+        except RuntimeError:
+            raise BadInput(f"{Path(args.pieces) / model.name} is no model of sentencepiece") from None
+        said.append(f"{lang} {size:,} pieces")
+    publish_folder(folder)
+    print(", ".join(said), f"of {args.pieces}")
 
 
 def encode_pairs(pairs: Iterable[Pair], processors, max_length: int | None, threads: int) -> Iterator[Pair]:
@@ -382,6 +404,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vocabulary.add_argument("--vocab-src", type=int)
     vocabulary.add_argument("--vocab-tgt", type=int)
     vocabulary.add_argument("--joint-vocab", type=int, help="one model for both languages, instead of the above")
+    vocabulary.add_argument("--pieces", help="folder of two models to take, instead of learning any")
     vocabulary.add_argument("--sp-type", choices=("unigram", "bpe"), default="unigram")
     vocabulary.add_argument("--char", action="store_true", help="single characters on the target side")
     vocabulary.add_argument("--coverage", type=float, required=True)

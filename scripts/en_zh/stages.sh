@@ -43,7 +43,7 @@ text_stage() {
     printf 'corpus=%s %s\n' "${#files[@]}" "$(checksum_of_files "${files[@]}")"
     # What is in it is no matter: the training does not depend on it.
     [ -z "$opt_test_src" ] || echo test-text=given
-    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(teacher_sum)"
+    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(folder_sum "$opt_teacher")"
   )
   if stage_due text "$settings"; then
     rm -f "$WORK/stamps/teacher" # the text is the references' again
@@ -53,10 +53,10 @@ text_stage() {
   fi
 }
 
-# Of the teacher's folder: its model, dictionaries and pieces, and how it searches.
-teacher_sum() {
+# Of a model's folder: its weights, dictionaries and pieces, and how it searches.
+folder_sum() { # folder
   local file files=()
-  for file in "$opt_teacher"/*; do
+  for file in "$1"/*; do
     if [ -f "$file" ]; then files+=("$file"); fi
   done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
@@ -71,23 +71,34 @@ teacher_stage() {
   if stage_due teacher "$settings"; then
     say teacher "$opt_teacher translates the training text"
     said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
-      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)" --device "$device")
+      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(folder_sum "$opt_teacher")" --device "$device")
     say teacher "$said"
     stage_done teacher "$settings"
   fi
 }
 
 vocabulary_stage() {
-  local settings sizes joined=() tests=() said
+  local settings sizes dictionaries=() tests=() said
   settings=$(
     input_stamp text
-    settings_of vocab-src vocab-tgt sp-type char max-length
-    changed_settings_of joint-vocab coverage
+    if [ -n "$opt_finetune" ]; then
+      printf 'finetune=%s\n' "$(folder_sum "$opt_finetune")"
+      settings_of max-length
+    else
+      settings_of vocab-src vocab-tgt sp-type char max-length
+      changed_settings_of joint-vocab coverage
+    fi
   )
   if stage_due vocabulary "$settings"; then
     sizes=(--vocab-src "$opt_vocab_src" --vocab-tgt "$opt_vocab_tgt")
     if [ "$opt_char" = 1 ]; then sizes+=(--char); fi
-    if [ "$opt_joint_vocab" -gt 0 ]; then sizes=(--joint-vocab "$opt_joint_vocab") joined=(--joined-dictionary); fi
+    if [ "$opt_joint_vocab" -gt 0 ]; then sizes=(--joint-vocab "$opt_joint_vocab") dictionaries=(--joined-dictionary); fi
+    if [ -n "$opt_finetune" ]; then
+      sizes=(--pieces "$opt_finetune")
+      dictionaries+=(--srcdict "$opt_finetune/dict.$opt_src_lang.txt")
+      # fairseq wants one of them where both are the same.
+      [ "$opt_joint_vocab" -gt 0 ] || dictionaries+=(--tgtdict "$opt_finetune/dict.$opt_tgt_lang.txt")
+    fi
     said=$(prepare vocabulary "${sizes[@]}" --sp-type "$opt_sp_type" --coverage "$opt_coverage")
     say vocabulary "$said"
     said=$(prepare encode --max-length "$opt_max_length")
@@ -96,7 +107,7 @@ vocabulary_stage() {
     rm -rf "$WORK/data-bin.new"
     logged preprocess fairseq-preprocess --source-lang "$opt_src_lang" --target-lang "$opt_tgt_lang" \
       --trainpref "$WORK/encoded/train" --validpref "$WORK/encoded/valid" ${tests[@]+"${tests[@]}"} \
-      ${joined[@]+"${joined[@]}"} --destdir "$WORK/data-bin.new" --workers "$WORKERS"
+      ${dictionaries[@]+"${dictionaries[@]}"} --destdir "$WORK/data-bin.new" --workers "$WORKERS"
     rm -rf "$WORK/data-bin"
     mv "$WORK/data-bin.new" "$WORK/data-bin"
     stage_done vocabulary "$settings"
@@ -192,7 +203,7 @@ set_train_command() {
   set_dtype_args
   TRAIN_COMMAND=(
     fairseq-train "$WORK/data-bin" --user-dir s2s_plugin --source-lang "$opt_src_lang" --target-lang "$opt_tgt_lang"
-    "${TRAIN_ARGS[@]}" "${SCHEDULE_ARGS[@]}" ${DTYPE_ARGS[@]+"${DTYPE_ARGS[@]}"}
+    "${TRAIN_ARGS[@]}" "${SCHEDULE_ARGS[@]}" ${DTYPE_ARGS[@]+"${DTYPE_ARGS[@]}"} ${FINETUNE_ARGS[@]+"${FINETUNE_ARGS[@]}"}
     --max-epoch "$opt_epochs" --save-dir "$WORK/checkpoints"
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20

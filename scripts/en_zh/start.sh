@@ -36,7 +36,8 @@ check_options() {
         "and Chinese (zh); for other languages give your own with --train-src and --train-tgt" ;;
     esac
   fi
-  check_teacher
+  if [ -n "$opt_teacher" ]; then check_model_folder teacher model.pt languages; fi
+  if [ -n "$opt_finetune" ]; then check_finetune; fi
   [ -z "$opt_test2_src" ] || [ -n "$opt_test_src" ] || die "--test2-src is a second test text: give the first with --test-src"
   if [ "$opt_joint_vocab" -gt 0 ]; then
     for name in vocab-src vocab-tgt; do
@@ -58,7 +59,7 @@ check_options() {
   fi
   [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
     die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
-  refuse_extra --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
+  refuse_extra --finetune-from-model=finetune --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
     "--keep-best-checkpoints=average-of best"
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
   if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
@@ -77,15 +78,28 @@ check_options() {
   done
 }
 
-check_teacher() {
-  [ -n "$opt_teacher" ] || return 0
-  local file languages
-  for file in model.pt languages; do
-    [ -f "$opt_teacher/$file" ] || die "--teacher $opt_teacher: there is no $file; give the folder \`model\` that a recipe made"
+# Whether a folder holds what is needed of a model, for the languages of this run.
+check_model_folder() { # option file...
+  local option=$1 folder=opt_$1 file languages
+  folder=${!folder}
+  shift
+  for file in "$@"; do
+    [ -f "$folder/$file" ] || die "--$option $folder: there is no $file; give the folder \`model\` that a recipe made"
   done
-  languages=$(awk -F = '$1 == "src_lang" { src = $2 } $1 == "tgt_lang" { tgt = $2 } END { print src "-" tgt }' "$opt_teacher/languages")
+  languages=$(awk -F = '$1 == "src_lang" { src = $2 } $1 == "tgt_lang" { tgt = $2 } END { print src "-" tgt }' "$folder/languages")
   [ "$languages" = "$opt_src_lang-$opt_tgt_lang" ] ||
-    die "--teacher $opt_teacher translates $languages, and the student is to learn $opt_src_lang-$opt_tgt_lang"
+    die "--$option $folder translates $languages, and this run is to learn $opt_src_lang-$opt_tgt_lang"
+}
+
+# Its vocabulary is one that is there: nothing about it can be chosen.
+check_finetune() {
+  local name
+  check_model_folder finetune model.pt languages {"$opt_src_lang","$opt_tgt_lang"}.model \
+    dict.{"$opt_src_lang","$opt_tgt_lang"}.txt
+  for name in vocab-src vocab-tgt joint-vocab sp-type coverage char; do
+    ! was_given "$name" || die "--$name is for a new vocabulary, and --finetune keeps that of its model: leave one of them out"
+  done
+  if cmp -s "$opt_finetune"/dict.{"$opt_src_lang","$opt_tgt_lang"}.txt; then opt_joint_vocab=1; else opt_joint_vocab=0; fi
 }
 
 set_default() {
@@ -96,7 +110,7 @@ set_default() {
 # Makes paths absolute, since the recipe works in the repository's root: files are looked up from where the user is, the
 # default work folder from the root.
 set_paths() { # differences
-  local split side variable default="" pair
+  local split side variable default="" pair name
   for split in train valid test test2; do
     for side in src tgt; do
       variable=opt_${split}_${side}
@@ -104,14 +118,20 @@ set_paths() { # differences
     done
   done
   opt_teacher=$(absolute "$opt_teacher" "$PWD")
+  opt_finetune=$(absolute "$opt_finetune" "$PWD")
   find_option "$OPTIONS" work
   for pair in $1; do
     [ "${pair%%=*}" != work ] || default=${pair#*=}
   done
   if [ "$opt_work" = "$default" ]; then WORK=$ROOT/$opt_work; else WORK=$(absolute "$opt_work" "$PWD"); fi
   case $WORK in *:*) die "--work $WORK: must not hold a colon, which fairseq takes for the end of a path" ;; esac
-  if [ -n "$opt_teacher" ] && [ "$opt_teacher" -ef "$WORK/model" ]; then
-    die "--teacher $opt_teacher is the model that this run would replace: choose another folder with --work"
-  fi
+  for name in teacher finetune; do
+    variable=opt_$name
+    if [ -n "${!variable}" ] && [ "${!variable}" -ef "$WORK/model" ]; then
+      die "--$name ${!variable} is the model that this run would replace: choose another folder with --work"
+    fi
+  done
+  FINETUNE_ARGS=()
+  if [ -n "$opt_finetune" ]; then FINETUNE_ARGS=(--finetune-from-model "$opt_finetune/model.pt"); fi
   mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
 }

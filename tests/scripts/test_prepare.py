@@ -105,6 +105,29 @@ def test_a_joint_vocabulary_gives_the_text_back(kind, corpus, tmp_path):
         assert "\n".join(back) == text
 
 
+def test_the_pieces_are_the_same_whatever_the_threads(corpus, tmp_path):
+    run(tmp_path, "text", *corpus)
+    models = []
+    for threads in (1, 3):
+        run(tmp_path, "vocabulary", "--joint-vocab", 100, "--coverage", 1, "--threads", threads)
+        models.append((tmp_path / "spm" / "en.model").read_bytes())  # its settings stand in it
+    assert models[0] == models[1]
+
+
+def test_pieces_that_are_there_can_be_taken(corpus, tmp_path, capsys):
+    run(tmp_path, "text", *corpus)
+    run(tmp_path, "vocabulary", "--vocab-src", 50, "--vocab-tgt", 60, "--coverage", 1)
+    (tmp_path / "spm").rename(tmp_path / "former")
+    capsys.readouterr()
+    run(tmp_path, "vocabulary", "--pieces", tmp_path / "former", "--coverage", 1)
+    assert "pieces of" in capsys.readouterr().out
+    for lang in ("en", "de"):
+        assert (tmp_path / "spm" / f"{lang}.model").read_bytes() == (tmp_path / "former" / f"{lang}.model").read_bytes()
+    write(tmp_path / "former" / "de.model", "no pieces")
+    with pytest.raises(prepare.BadInput, match="former/de.model is no model of sentencepiece"):
+        run(tmp_path, "vocabulary", "--pieces", tmp_path / "former", "--coverage", 1)
+
+
 def test_without_full_coverage_the_rarest_characters_are_unknown(corpus, tmp_path):
     run(tmp_path, "text", *corpus)
     write(tmp_path / "text" / "train.en", "a b a b\n" * 2000 + "q\n")

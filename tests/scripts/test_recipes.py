@@ -119,6 +119,61 @@ def test_the_default_vocabulary_is_made_as_before_these_options_were(bash):
     assert made.endswith("\ninput\nvocab-src=5000\nvocab-tgt=6000\nsp-type=unigram\nchar=0\nmax-length=200\n")
 
 
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a model, as `ready_training` and `model_stage` make it; none of its files is read by bash."""
+    folder = tmp_path / "finished"
+    folder.mkdir()
+    for name in ("model.pt", "en.model", "zh.model", "dict.en.txt", "dict.zh.txt"):
+        (folder / name).write_text(f"{name}\n")
+    (folder / "languages").write_text("src_lang=en\ntgt_lang=zh\n")
+    return folder
+
+
+def test_a_model_that_is_trained_on_keeps_its_vocabulary(bash, finished):
+    made = bash(MADE, "--finetune", finished)
+    assert f"prepare vocabulary --pieces {finished} " in made and "--vocab-src" not in made
+    assert f"--srcdict {finished}/dict.en.txt --tgtdict {finished}/dict.zh.txt " in made
+    before = made[made.rindex("finetune=") :]
+    assert before.endswith("\nmax-length=200\n") and "vocab" not in before
+    (finished / "model.pt").write_text("another\n")
+    assert bash(MADE, "--finetune", finished).endswith(before[before.index("\n") :])
+    assert before not in bash(MADE, "--finetune", finished)
+    words = bash("set_paths ''; " + TRAIN, "--finetune", finished, "--work", finished.parent).split("\n")
+    assert words[words.index("--finetune-from-model") + 1] == f"{finished}/model.pt"
+    assert "--share-decoder-input-output-embed" in words
+
+
+def test_a_model_of_one_vocabulary_keeps_its_one_embedding(bash, finished):
+    (finished / "dict.zh.txt").write_text((finished / "dict.en.txt").read_text())
+    made = bash(MADE, "--finetune", finished)
+    assert f"--joined-dictionary --srcdict {finished}/dict.en.txt --destdir" in made
+    assert "--share-all-embeddings" in bash(TRAIN, "--finetune", finished).split("\n")
+
+
+@pytest.mark.parametrize(
+    "options, missing, message",
+    [
+        (["--vocab-tgt", 100], None, "--vocab-tgt is for a new vocabulary"),
+        (["--joint-vocab", 100], None, "--joint-vocab is for a new vocabulary"),
+        (["--char"], None, "--char is for a new vocabulary"),
+        ([], "zh.model", "there is no zh.model; give the folder `model` that a recipe made"),
+        ([], "dict.en.txt", "there is no dict.en.txt"),
+        (["--src-lang", "zh", "--tgt-lang", "en"], None, "translates en-zh, and this run is to learn zh-en"),
+    ],
+)
+def test_no_other_vocabulary_for_a_model_that_is_trained_on(options, missing, message, bash, finished):
+    if missing:
+        (finished / missing).unlink()
+    assert message in bash("", "--finetune", finished, *options, returncode=1)
+
+
+def test_a_run_does_not_train_on_the_model_it_replaces(bash, finished):
+    finished.rename(finished.parent / "model")
+    options = "--finetune", finished.parent / "model", "--work", finished.parent
+    assert "is the model that this run would replace" in bash("set_paths ''", *options, returncode=1)
+
+
 @pytest.mark.parametrize(
     "options, has_bfloat16, expected",
     [
@@ -269,6 +324,7 @@ def test_the_training_does_not_depend_on_what_is_in_a_given_test_text(bash, give
         (["--score-on", "train"], "must be one of test,valid"),
         (["--test2-src", __file__, "--test2-tgt", __file__], "go with --train-src"),
         (["--test2-src", __file__], "--test2-src needs --test2-tgt"),
+        (["--", "--finetune-from-model", "model.pt"], "say --finetune before it"),
         (["--", "--keep-best-checkpoints=3"], "say --average-of best before it"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -72,7 +72,7 @@ def test_texts_of_different_lengths_are_refused(files):
     "languages, message",
     [
         (None, "there is no languages; give the folder `model` that a recipe made"),
-        ("src_lang=zh\ntgt_lang=en\n", "translates zh-en, and the student is to learn en-zh"),
+        ("src_lang=zh\ntgt_lang=en\n", "translates zh-en, and this run is to learn en-zh"),
     ],
 )
 def test_the_recipe_refuses_what_is_no_teacher(languages, message, tmp_path):
