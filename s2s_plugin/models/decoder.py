@@ -1,6 +1,7 @@
 """The decoder as fairseq's beam search calls it, one token at a time."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from ..ops.products import pack
 from ..ops.reference import CopySource
 from ..ops.topk import first_and_best
 from .encoder import MAX_POSITIONS, EncoderOut, Shortlist, same_rows
+from .short_output import Part, ShortOutput
 
 STATE = "decoder_state"
 _AT_ONCE, _FEWEST_ROWS = 2**19, 32
@@ -112,12 +114,11 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             words = prev_output_tokens if shortlist is None else shortlist.ids[prev_output_tokens]
             x = self.dropout_in(self.word_dropout(self.embed_tokens(words)))
             out = self.decoder(x, encoder_out.state, state)
-            projection = None
-            if shortlist is not None:
-                projection = self.short_projection(shortlist) if past is None else past["projection"]
-            y = out.features
+            projection, y = None if past is None else past["projection"], out.features
             if not features_only:
-                y = self.logits(y, projection, None if shortlist is None else shortlist.allowed.unsqueeze(1))
+                if shortlist is not None and projection is None:
+                    projection = self.short_projection(shortlist.ids)
+                y = self.logits(y, projection, None if shortlist is None else ~shortlist.allowed.unsqueeze(1))
         # In one piece, as fairseq's criterion of guided alignment wants it.
         extra = {"attn": None if out.attn is None else [out.attn.contiguous()]}
         if out.gen_logit is not None:
@@ -131,19 +132,20 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             self.set_incremental_state(incremental_state, STATE, saved)
         return y, extra
 
-    def logits(self, features: Tensor, projection: tuple | None, allowed: Tensor | None) -> Tensor:
-        """Over all words, or over a shortlist.
+    def logits(self, features: Tensor, projection: tuple | None, forbidden: Tensor | None) -> Tensor:
+        """Over all words, or over some.
 
         Args:
             features: (..., D).
-            projection: of `short_projection`, or None.   allowed: (..., V'), or None.
+            projection: of `short_projection`, or None.   forbidden: (..., V'), or None.
 
         Returns:
-            (..., V), or (..., V') with -inf where not allowed.
+            (..., V), or (..., V') with -inf where forbidden.
         """
         if projection is None:
             return self.output_layer(features)
-        return ready_linear(features, *projection).masked_fill(~allowed, -math.inf)
+        y = ready_linear(features, *projection)
+        return y.masked_fill_(forbidden, -math.inf)
 
     @property
     def has_best_words(self) -> bool:
@@ -172,18 +174,30 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             lprobs (B, first + count) float32, log-probabilities (natural) among all words, and words (B, first + count)
             int64, places in the dictionary or the shortlist: the first, then the best others in any order.
         """
-        projection = self.get_incremental_state(incremental_state, STATE)["projection"]
-        rows = max(_FEWEST_ROWS, _AT_ONCE // len(self.dictionary if shortlist is None else shortlist.ids))
         found = []
         with compute_in(self.compute_dtype, features.device):
-            for start in range(0, len(features), rows):
-                part = slice(start, start + rows)
-                y = self.logits(features[part], projection, None if shortlist is None else shortlist.allowed[part])
+            for part in self._parts(len(features), shortlist, incremental_state, first + count):
+                y = self.logits(features[part.rows], part.projection, part.forbidden)
                 if temperature != 1:
                     y = y.div_(temperature)
-                found.append(first_and_best(torch.log_softmax(y, dim=1, dtype=torch.float32), first, count))
+                lprobs, words = first_and_best(torch.log_softmax(y, dim=1, dtype=torch.float32), first, count)
+                found.append((lprobs, words if part.columns is None else part.columns[words]))
         lprobs, words = zip(*found, strict=True)
         return torch.cat(lprobs), torch.cat(words)
+
+    def _parts(self, size: int, shortlist: Shortlist | None, incremental_state, fewest: int) -> Iterable[Part]:
+        """Rows that are looked at together. Args: as in `best_words`; size, B; fewest, words of a part."""
+        if shortlist is None:
+            rows = max(_FEWEST_ROWS, _AT_ONCE // len(self.dictionary))
+            return [Part(slice(start, start + rows)) for start in range(0, size, rows)]
+        state = self.get_incremental_state(incremental_state, STATE)
+        if state["projection"] is None:
+
+            def project(columns: Tensor) -> tuple:
+                return self.short_projection(shortlist.ids[columns])
+
+            state["projection"] = ShortOutput(project, shortlist, state["rows"], fewest)
+        return state["projection"].of_rows(state["rows"])
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""
@@ -193,8 +207,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             return self.output_projection(features)
         return self.cache.linear(features, self.embed_tokens.weight)
 
-    def short_projection(self, shortlist: Shortlist) -> tuple:
-        """What `ready_linear` takes to give the logits of a shortlist: its rows of the output projection.
+    def short_projection(self, ids: Tensor) -> tuple:
+        """What `ready_linear` takes to give the logits of some words (V',): their rows of the output projection.
 
         Raises:
             ValueError: the softmax is adaptive.
@@ -202,8 +216,8 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         if self.adaptive_softmax is not None:
             raise ValueError("--shortlist: a model with an adaptive softmax needs the whole vocabulary")
         bias = self.output_bias
-        weight = pack(cast(self.output_weight.index_select(0, shortlist.ids)))
-        return weight, None if bias is None else cast(bias.index_select(0, shortlist.ids))
+        weight = pack(cast(self.output_weight.index_select(0, ids)))
+        return weight, None if bias is None else cast(bias.index_select(0, ids))
 
     @property
     def output_weight(self) -> Tensor:

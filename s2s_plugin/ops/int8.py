@@ -55,11 +55,30 @@ def active() -> bool:
     return _ACTIVE.get()
 
 
-def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (R, K) in eight bits: q (R, K) int8 and s (R, 1), x = s q to rounding. A row of zeros has q = 0."""
+def rounded_up(rows: int) -> int:
+    """A number of rows, at most an eighth more, of which there are few different ones.
+
+    oneDNN spends about a millisecond on the first product of each shape, and a search has fewer and fewer rows; in
+    float32, where a product takes longer, the added rows cost as much. One becomes two: with one row the kernel of
+    eight bits lays a large weight out anew at every call.
+    """
+    step = 1 if rows <= 16 else 1 << (rows.bit_length() - 4)
+    return max(2, -(-rows // step) * step)
+
+
+def quantize_rows(x: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """x (R, K) in eight bits: q (R, K) int8 and s (R, 1), x = s q to rounding. A row of zeros has q = 0.
+
+    Args:
+        count: rows of q, or None for R; what is in those beyond R is not said.
+    """
     largest = torch.maximum(x.amax(dim=1, keepdim=True), x.amin(dim=1, keepdim=True).neg_())
     scale = largest.clamp_(min=torch.finfo(x.dtype).tiny * LARGEST).div_(LARGEST)
-    return (x / scale).round_().to(torch.int8), scale
+    if count is None:
+        return (x / scale).round_().to(torch.int8), scale
+    rows = torch.empty(count, x.size(1), dtype=torch.int8)
+    rows[: len(x)] = (x / scale).round_()
+    return rows, scale
 
 
 @cache
@@ -109,13 +128,11 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
     Returns:
         (R, N) float32.
     """
-    rows, scale = quantize_rows(x.float())
+    rows, scale = quantize_rows(x.float(), count=rounded_up(len(x)) if weight.has_kernel else None)
     if not weight.has_kernel:
         y = (rows.double() @ weight.rows.double().t()).mul_(weight.scale).float()
     else:
-        # With one row the kernel lays a large weight out anew at every call.
-        several = rows.expand(2, -1).contiguous() if len(rows) == 1 else rows
-        y = _multiply(several, weight.rows, weight.scale, weight.zero_point)[: len(rows)]
+        y = _multiply(rows, weight.rows, weight.scale, weight.zero_point)[: len(x)]
     terms = [term.to(y.dtype) for term in (add, bias) if term is not None]
     if not terms:
         return y.mul_(scale)

@@ -39,7 +39,7 @@ def draw(rows, columns, size, seed=82):
     return x * torch.logspace(-2, 2, rows)[:, None], weight
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("rows", [1, 2, 7, 37])
 def test_it_is_the_product_of_whole_numbers(kernel, rows):
     x, weight = draw(rows, 5, 11)
     bias, add = torch.randn(5), torch.randn(rows, 5)
@@ -48,6 +48,12 @@ def test_it_is_the_product_of_whole_numbers(kernel, rows):
         found = int8.linear(x, packed, *terms)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found.double(), exact(x, weight, *terms), atol=1e-5, rtol=1e-5)
+
+
+def test_there_are_few_numbers_of_rows_and_little_more_than_asked_for():
+    rounded = [int8.rounded_up(rows) for rows in range(1, 2000)]
+    assert all(rows <= more <= max(2, 9 / 8 * rows) for rows, more in enumerate(rounded, start=1))
+    assert rounded == sorted(rounded) and len(set(rounded)) < 80
 
 
 def test_it_is_near_the_product(kernel):

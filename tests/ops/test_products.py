@@ -42,14 +42,15 @@ def test_matmul(onednn, dtype, transposed, sizes):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("add", [False, True])
-def test_linear(onednn, dtype, packed, bias, add):
+@pytest.mark.parametrize("rows", [1, 6, 37])
+def test_linear(onednn, dtype, packed, bias, add, rows):
     torch.manual_seed(52)
-    x, weight = torch.randn(6, 5).to(dtype), torch.randn(7, 5).to(dtype)
-    b, more = torch.randn(7).to(dtype) if bias else None, torch.randn(6, 7).to(dtype) if add else None
+    x, weight = torch.randn(rows, 5).to(dtype), torch.randn(7, 5).to(dtype)
+    b, more = torch.randn(7).to(dtype) if bias else None, torch.randn(rows, 7).to(dtype) if add else None
     kept = None if more is None else more.clone()
     got = products.linear(x, products.pack(weight) if packed else weight, b, add=more)
     expected = x.double() @ weight.double().t() + sum(y.double() for y in (b, more) if y is not None)
-    assert got.dtype == dtype
+    assert got.dtype == dtype and got.shape == (rows, 7)
     close(got, expected)
     assert more is None or torch.equal(more, kept)
 

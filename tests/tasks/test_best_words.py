@@ -8,6 +8,9 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator
 
 from s2s_plugin.models import decoder as decoder_module
+from s2s_plugin.models import short_output
+from s2s_plugin.models.encoder import Shortlist
+from s2s_plugin.models.short_output import ShortOutput
 from s2s_plugin.tasks.attn_translation import AttnTranslationConfig, AttnTranslationTask
 from s2s_plugin.tasks.best_words import BestWords, BestWordsGenerator
 from s2s_plugin.tasks.shortlist import Lexicon
@@ -123,14 +126,54 @@ def test_a_vocabulary_smaller_than_the_beam(tmp_path, options):
     assert_same(found, expected)
 
 
-def test_over_a_shortlist(tmp_path):
+@pytest.mark.parametrize("together, width", [(1, 1), (3, 64), (32, 256)])
+@pytest.mark.parametrize("compute_dtype", ["float32", "int8"])
+@pytest.mark.filterwarnings("ignore:--compute-dtype")
+def test_over_a_shortlist(tmp_path, monkeypatch, together, width, compute_dtype):
+    monkeypatch.setattr(short_output, "_TOGETHER", together)
+    monkeypatch.setattr(short_output, "_WIDTH", width)
     task = make_task(tmp_path)
-    model = sharp_model(task)
+    model = sharp_model(task, compute_dtype=compute_dtype)
     task.lexicon = make_lexicon()
     expected, _ = search(task, [model], SequenceGenerator, beam=5)
     found, all_words = search(task, [model], None, beam=5)
     assert not all_words
     assert_same(found, expected)
+    allowed = task.lexicon.of_batch(make_batch()["net_input"]["src_tokens"])
+    words = [set(allowed.ids[row].tolist()) for row in allowed.allowed]
+    for place, one in enumerate(found):
+        assert set(one["tokens"].tolist()) <= words[place // 5]
+
+
+def test_a_shortlist_smaller_than_the_beam(tmp_path, monkeypatch):
+    monkeypatch.setattr(short_output, "_TOGETHER", 1)
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    task.lexicon = Lexicon(make_lexicon().table[:, :1], TARGET.nspecial + 1, len(TARGET))
+    expected, _ = search(task, [model], SequenceGenerator, beam=7)
+    found, all_words = search(task, [model], None, beam=7)
+    assert not all_words
+    assert_same(found, expected)
+
+
+def test_rows_of_a_shortlist_in_any_order(monkeypatch):
+    monkeypatch.setattr(short_output, "_TOGETHER", 2)
+    monkeypatch.setattr(short_output, "_WIDTH", 4)
+    torch.manual_seed(3)
+    allowed = torch.rand(5, 23) < 0.3
+    rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    shortlist = Shortlist(torch.arange(23) * 2, allowed[rows])
+    output = ShortOutput(lambda columns: ("projection", columns), shortlist, rows, 3)
+    for order in (rows, torch.tensor([4, 3, 3, 0, 2, 2, 4, 1]), torch.tensor([2])):
+        parts = output.of_rows(order)
+        assert [row for part in parts for row in range(len(order))[part.rows]] == list(range(len(order)))
+        for part in parts:
+            assert part.columns[:3].tolist() == [0, 1, 2] and part.projection[1] is part.columns
+            assert len(part.columns) % 4 == 0 or len(part.columns) == 23
+            seen = torch.zeros(part.forbidden.size(0), 23, dtype=torch.bool)
+            seen[:, part.columns] = ~part.forbidden
+            assert torch.equal(seen, allowed[order[part.rows]])
+        assert output.of_rows(order) is parts
 
 
 @pytest.mark.parametrize(
