@@ -124,7 +124,7 @@ class Translator:
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
         set_compute_dtype(models[0], compute_dtype, device)
         if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
-            task.read_lexicon(folder / SHORTLIST, task.cfg.shortlist_size, task.cfg.shortlist_first)
+            task.read_lexicon(folder / SHORTLIST)  # not as the model was trained
         encoder = None
         if (folder / f"{src_lang}.model").is_file():
             import sentencepiece

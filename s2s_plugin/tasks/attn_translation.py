@@ -38,7 +38,7 @@ from .best_words import BestWordsGenerator, changed
 from .links import check_link_file, check_links
 from .ngrams import NGramBlocker
 from .pruning import PruningConfig, PruningTask
-from .shortlist import Lexicon, check_short_search
+from .shortlist import FIRST, SIZE, Lexicon, check_short_search
 
 
 @dataclass
@@ -68,8 +68,8 @@ class AttnTranslationConfig(PruningConfig):
             "and the most frequent words alone"
         },
     )
-    shortlist_size: int = field(default=50, metadata={"help": "candidates of each source word, with --shortlist"})
-    shortlist_first: int = field(default=100, metadata={"help": "most frequent target words, with --shortlist"})
+    shortlist_size: int = field(default=SIZE, metadata={"help": "candidates of each source word, with --shortlist"})
+    shortlist_first: int = field(default=FIRST, metadata={"help": "most frequent target words, with --shortlist"})
     alignment_words: ChoiceEnum(list(PIECES)) = field(
         default="none",
         metadata={
@@ -135,7 +135,7 @@ class AttnTranslationTask(PruningTask):
             task.read_lexicon(cfg.shortlist, cfg.shortlist_size, cfg.shortlist_first)
         return task
 
-    def read_lexicon(self, path: str | Path, size: int, first: int) -> None:
+    def read_lexicon(self, path: str | Path, size: int = SIZE, first: int = FIRST) -> None:
         """Searches go by a shortlist from now on. Args and errors: as in `Lexicon.read`."""
         self.lexicon = Lexicon.read(path, self.source_dictionary, self.target_dictionary, size, first)
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from ..models.encoder import AttnRNNEncoder, Shortlist
 
+SIZE, FIRST = 50, 1000
+"""Candidates of each source word, and most frequent words, where nothing else is said."""
+
 
 class Lexicon:
     """Candidates of each source word.
@@ -28,7 +31,9 @@ class Lexicon:
         self.table, self.first, self.words = table, first, words
 
     @classmethod
-    def read(cls, path: str | Path, source: Dictionary, target: Dictionary, size: int, first: int) -> "Lexicon":
+    def read(
+        cls, path: str | Path, source: Dictionary, target: Dictionary, size: int = SIZE, first: int = FIRST
+    ) -> "Lexicon":
         """From lines `source target weight`, the `size` heaviest of each source word.
 
         Args:
