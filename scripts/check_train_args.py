@@ -2,8 +2,8 @@
 
 usage: check_train_args.py DATA [ARGUMENT ...]     (those of the fairseq-train command)
 
-With --finetune-from-model FOLDER/model.pt, of a translation recipe's folder, also whether that is a model of the sizes
-and kind that the arguments ask for.
+With --finetune-from-model FOLDER/model.pt, of a translation recipe's folder, also whether the parameters of that model
+have the names and shapes that the arguments ask for.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
     args = options.parse_args_and_arch(options.get_training_parser())
     try:
         check_tokenizer(getattr(args, "eval_bleu_tokenizer", None))
-        if args.finetune_from_model and known.task == "attn_translation":
+        if args.finetune_from_model and (Path(args.finetune_from_model).parent / "languages").is_file():
             check_finetune(args)
     except (CheckpointError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -355,7 +355,8 @@ check_train_args() {
   local settings
   local arguments=("${TRAIN_ARGS[@]}" ${FINETUNE_ARGS[@]+"${FINETUNE_ARGS[@]}"})
   settings=$(printf 'arguments=%s\n' "${arguments[*]}")
-  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
+  # What lies in the folder of a model may have changed.
+  if [ ${#arguments[@]} -gt ${#TRAIN_ARGS[@]} ] || [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
     logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${arguments[@]}"
     stage_done arguments "$settings"
   fi

@@ -161,7 +161,9 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         count: int,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """The most probable words of each row, found in pieces that stay in the processor's cache.
+        """The most probable words of each row, found in pieces.
+
+        Of all words a piece is what stays in the processor's cache, of a shortlist it is some sentences.
 
         Args:
             features: (B, D), of `forward` with `features_only`.

@@ -82,7 +82,9 @@ vocabulary_stage() {
   settings=$(
     input_stamp text
     if [ -n "$opt_finetune" ]; then
-      printf 'finetune=%s\n' "$(folder_sum "$opt_finetune")"
+      # How the folder's model searches is no matter here.
+      printf 'finetune=%s\n' "$(checksum_of_files "$opt_finetune"/{model.pt,{"$opt_src_lang","$opt_tgt_lang"}.model} \
+        "$opt_finetune"/dict.{"$opt_src_lang","$opt_tgt_lang"}.txt | cut -d ' ' -f 1)"
       settings_of max-length
     else
       settings_of vocab-src vocab-tgt sp-type char max-length

@@ -59,7 +59,8 @@ check_options() {
   fi
   [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
     die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
-  refuse_extra --finetune-from-model=finetune --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
+  refuse_extra --finetune-from-model=finetune
+  refuse_extra --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
     "--keep-best-checkpoints=average-of best"
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
   if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
@@ -98,6 +99,11 @@ check_finetune() {
     dict.{"$opt_src_lang","$opt_tgt_lang"}.txt
   for name in vocab-src vocab-tgt joint-vocab sp-type coverage char; do
     ! was_given "$name" || die "--$name is for a new vocabulary, and --finetune keeps that of its model: leave one of them out"
+  done
+  for name in ${EXTRA[@]+"${EXTRA[@]}"}; do
+    case $name in
+      --reset-* | --restore-file*) die "$name after --: --finetune starts from its model with everything else new, and fairseq takes one of them" ;;
+    esac
   done
   if cmp -s "$opt_finetune"/dict.{"$opt_src_lang","$opt_tgt_lang"}.txt; then opt_joint_vocab=1; else opt_joint_vocab=0; fi
 }

@@ -136,6 +136,8 @@ def test_a_model_that_is_trained_on_keeps_its_vocabulary(bash, finished):
     assert f"--srcdict {finished}/dict.en.txt --tgtdict {finished}/dict.zh.txt " in made
     before = made[made.rindex("finetune=") :]
     assert before.endswith("\nmax-length=200\n") and "vocab" not in before
+    (finished / "search").write_text("--beam 3\n")
+    assert before in bash(MADE, "--finetune", finished)
     (finished / "model.pt").write_text("another\n")
     assert bash(MADE, "--finetune", finished).endswith(before[before.index("\n") :])
     assert before not in bash(MADE, "--finetune", finished)
@@ -159,6 +161,7 @@ def test_a_model_of_one_vocabulary_keeps_its_one_embedding(bash, finished):
         (["--char"], None, "--char is for a new vocabulary"),
         ([], "zh.model", "there is no zh.model; give the folder `model` that a recipe made"),
         ([], "dict.en.txt", "there is no dict.en.txt"),
+        (["--", "--reset-optimizer"], None, "--reset-optimizer after --: --finetune starts from its model"),
         (["--src-lang", "zh", "--tgt-lang", "en"], None, "translates en-zh, and this run is to learn zh-en"),
     ],
 )
