@@ -22,12 +22,11 @@ FAMILIES = {"speech_to_text": ("attn_rnn_s2t",), "attn_translation": ("attn_rnn_
 def check_finetune(args: argparse.Namespace) -> None:
     """Raises ValueError or CheckpointError unless the arguments' model can have the parameters of the given one."""
     from s2s_plugin.tasks.attn_translation import AttnTranslationTask
+    from s2s_plugin.translator import read_languages
 
     path = Path(args.finetune_from_model)
-    languages = dict(line.split("=", 1) for line in (path.parent / "languages").read_text().split())
-    dictionaries = [
-        Dictionary.load(str(path.parent / f"dict.{languages[side]}.txt")) for side in ("src_lang", "tgt_lang")
-    ]
+    languages = read_languages(path.with_name("languages"))
+    dictionaries = [Dictionary.load(str(path.with_name(f"dict.{lang}.txt"))) for lang in languages]
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     cfg = convert_namespace_to_omegaconf(args)
     task = AttnTranslationTask(cfg.task, *dictionaries)
@@ -36,9 +35,10 @@ def check_finetune(args: argparse.Namespace) -> None:
     try:
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
-        first, *others = [line.strip() for line in str(error).split("\n")[1:]]
+        lines = str(error).split("\n")
+        first, *others = lines[1:] or lines  # below a heading
         more = f" (and {len(others)} more like that)" if others else ""
-        raise ValueError(f"{path} is another model than the options ask for: {first}{more}") from None
+        raise ValueError(f"{path} is another model than the options ask for: {first.strip()}{more}") from None
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     args = options.parse_args_and_arch(options.get_training_parser())
     try:
         check_tokenizer(getattr(args, "eval_bleu_tokenizer", None))
-        if args.finetune_from_model and (Path(args.finetune_from_model).parent / "languages").is_file():
+        if args.finetune_from_model and Path(args.finetune_from_model).with_name("languages").is_file():
             check_finetune(args)
     except (CheckpointError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -351,12 +351,10 @@ cpu_has_bfloat16() {
 }
 
 # fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
-check_train_args() {
-  local settings
-  local arguments=("${TRAIN_ARGS[@]}" ${FINETUNE_ARGS[@]+"${FINETUNE_ARGS[@]}"})
-  settings=$(printf 'arguments=%s\n' "${arguments[*]}")
-  # What lies in the folder of a model may have changed.
-  if [ ${#arguments[@]} -gt ${#TRAIN_ARGS[@]} ] || [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
+check_train_args() { # [line-of-the-stamp further-argument...]
+  local settings arguments=("${TRAIN_ARGS[@]}" "${@:2}")
+  settings=$(printf 'arguments=%s\n%s' "${arguments[*]}" "${1:-}")
+  if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
     logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${arguments[@]}"
     stage_done arguments "$settings"
   fi

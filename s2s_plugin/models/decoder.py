@@ -1,7 +1,7 @@
 """The decoder as fairseq's beam search calls it, one token at a time."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -114,7 +114,9 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             words = prev_output_tokens if shortlist is None else shortlist.ids[prev_output_tokens]
             x = self.dropout_in(self.word_dropout(self.embed_tokens(words)))
             out = self.decoder(x, encoder_out.state, state)
-            projection, y = None if past is None else past["projection"], out.features
+            # Of a shortlist: made once a search, for all its words or, by `best_words`, for those of some sentences.
+            projection, short_output = (None, None) if past is None else (past["projection"], past["short_output"])
+            y = out.features
             if not features_only:
                 if shortlist is not None and projection is None:
                     projection = self.short_projection(shortlist.ids)
@@ -126,7 +128,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             if not features_only:
                 y = copy_lprobs(y, out.gen_logit, out.attn, encoder_out.copy_source)
         if incremental_state is not None:
-            saved = dict(out.state._asdict(), rows=encoder_out.rows, projection=projection)
+            saved = dict(out.state._asdict(), rows=encoder_out.rows, projection=projection, short_output=short_output)
             if saved["attn"] is not None:  # fairseq takes the mean of an ensemble in the tensor that it is given
                 saved["attn"] = saved["attn"].clone()
             self.set_incremental_state(incremental_state, STATE, saved)
@@ -161,9 +163,7 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         count: int,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """The most probable words of each row, found in pieces.
-
-        Of all words a piece is what stays in the processor's cache, of a shortlist it is some sentences.
+        """The most probable words of each row, found in pieces that stay in the processor's cache.
 
         Args:
             features: (B, D), of `forward` with `features_only`.
@@ -187,19 +187,22 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
         lprobs, words = zip(*found, strict=True)
         return torch.cat(lprobs), torch.cat(words)
 
-    def _parts(self, size: int, shortlist: Shortlist | None, incremental_state, fewest: int) -> Iterable[Part]:
+    def _parts(self, size: int, shortlist: Shortlist | None, incremental_state, fewest: int) -> Iterator[Part]:
         """Rows that are looked at together. Args: as in `best_words`; size, B; fewest, words of a part."""
-        if shortlist is None:
-            rows = max(_FEWEST_ROWS, _AT_ONCE // len(self.dictionary))
-            return [Part(slice(start, start + rows)) for start in range(0, size, rows)]
+        parts = [Part(slice(0, size))] if shortlist is None else self._short_parts(shortlist, incremental_state, fewest)
+        for part in parts:
+            width = len(self.dictionary if part.columns is None else part.columns)
+            yield from part.split(max(_FEWEST_ROWS, _AT_ONCE // width))
+
+    def _short_parts(self, shortlist: Shortlist, incremental_state, fewest: int) -> list[Part]:
         state = self.get_incremental_state(incremental_state, STATE)
-        if state["projection"] is None:
+        if state["short_output"] is None:
 
             def project(columns: Tensor) -> tuple:
                 return self.short_projection(shortlist.ids[columns])
 
-            state["projection"] = ShortOutput(project, shortlist, state["rows"], fewest)
-        return state["projection"].of_rows(state["rows"])
+            state["short_output"] = ShortOutput(project, shortlist, state["rows"], fewest)
+        return state["short_output"].of_rows(state["rows"])
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Args: features (..., D). Returns logits (..., V), or the features where the softmax is adaptive."""

@@ -15,7 +15,7 @@ _WIDTH = 256
 
 
 class Part(NamedTuple):
-    """Rows that lie together, and the words that they may have; None for all of them.
+    """Rows that lie together, and the words that they may have; None for all words.
 
     Attributes:
         rows: a slice of the batch.
@@ -28,6 +28,14 @@ class Part(NamedTuple):
     columns: Tensor | None = None
     projection: tuple | None = None
     forbidden: Tensor | None = None
+
+    def split(self, rows: int) -> Iterator["Part"]:
+        """The same in parts of so many rows, and a last one of fewer."""
+        first, end = self.rows.start, self.rows.stop
+        for start in range(first, end, rows):
+            stop = min(start + rows, end)
+            forbidden = None if self.forbidden is None else self.forbidden[start - first : stop - first]
+            yield self._replace(rows=slice(start, stop), forbidden=forbidden)
 
 
 class ShortOutput:

@@ -66,19 +66,17 @@ def rounded_up(rows: int) -> int:
     return max(2, -(-rows // step) * step)
 
 
-def quantize_rows(x: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """x (R, K) in eight bits: q (R, K) int8 and s (R, 1), x = s q to rounding. A row of zeros has q = 0.
+def with_rows_rounded_up(x: Tensor) -> Tensor:
+    """x (R, K), with rows of zeros after its own; see `rounded_up`."""
+    missing = rounded_up(len(x)) - len(x)
+    return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
 
-    Args:
-        count: rows of q, or None for R; what is in those beyond R is not said.
-    """
+
+def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (R, K) in eight bits: q (R, K) int8 and s (R, 1), x = s q to rounding. A row of zeros has q = 0."""
     largest = torch.maximum(x.amax(dim=1, keepdim=True), x.amin(dim=1, keepdim=True).neg_())
     scale = largest.clamp_(min=torch.finfo(x.dtype).tiny * LARGEST).div_(LARGEST)
-    if count is None:
-        return (x / scale).round_().to(torch.int8), scale
-    rows = torch.empty(count, x.size(1), dtype=torch.int8)
-    rows[: len(x)] = (x / scale).round_()
-    return rows, scale
+    return (x / scale).round_().to(torch.int8), scale
 
 
 @cache
@@ -128,11 +126,11 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
     Returns:
         (R, N) float32.
     """
-    rows, scale = quantize_rows(x.float(), count=rounded_up(len(x)) if weight.has_kernel else None)
+    rows, scale = quantize_rows(x.float())
     if not weight.has_kernel:
         y = (rows.double() @ weight.rows.double().t()).mul_(weight.scale).float()
     else:
-        y = _multiply(rows, weight.rows, weight.scale, weight.zero_point)[: len(x)]
+        y = _multiply(with_rows_rounded_up(rows), weight.rows, weight.scale, weight.zero_point)[: len(x)]
     terms = [term.to(y.dtype) for term in (add, bias) if term is not None]
     if not terms:
         return y.mul_(scale)

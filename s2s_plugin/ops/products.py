@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import devices, int8
-from .int8 import Int8Weight, rounded_up
+from .int8 import Int8Weight, rounded_up, with_rows_rounded_up
 
 
 def _operator(name: str):
@@ -75,8 +75,8 @@ def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, a
     """
     if isinstance(weight, Int8Weight):
         return int8.linear(x, weight, bias, add)
-    if weight.is_mkldnn and weight.dtype == torch.bfloat16 and (missing := rounded_up(len(x)) - len(x)) > 0:
-        y = linear(torch.nn.functional.pad(x, (0, 0, 0, missing)), weight, bias)[: len(x)]
+    if weight.is_mkldnn and weight.dtype == torch.bfloat16 and rounded_up(len(x)) > len(x):
+        y = linear(with_rows_rounded_up(x), weight, bias)[: len(x)]
         return y if add is None else y.add_(add)
     if weight.is_mkldnn or (x.dtype == weight.dtype and uses_onednn(x)):
         if add is not None:

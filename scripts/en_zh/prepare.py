@@ -2,7 +2,8 @@
 
     prepare.py text        checks the corpus and writes WORK/text/{train,valid,test}.{SRC,TGT}
     prepare.py tests       checks test sets of their own and writes WORK/tests/{test,test2}.{SRC,TGT}
-    prepare.py vocabulary  learns WORK/spm/{SRC,TGT}.model from the training text, or takes them from a folder
+    prepare.py vocabulary  learns WORK/spm/{SRC,TGT}.model from the training text
+    prepare.py pieces      takes them from a folder instead
     prepare.py encode      writes WORK/encoded/SPLIT.{SRC,TGT} or WORK/tests-encoded/SPLIT.{SRC,TGT}
 
 What people bring may be plain or gzipped (by the ending .gz). Lines are UTF-8, and line N of one file translates line N
@@ -24,9 +25,6 @@ from pathlib import Path
 
 SPLITS = ("train", "valid", "test")
 TESTS = ("test", "test2")
-# The sums over the sentences, and with them the pieces, differ with the number of threads that learn: always
-# sentencepiece's default.
-LEARNING_THREADS = 16
 Pair = tuple[str, str]
 
 
@@ -244,7 +242,8 @@ def learn_vocabulary(
 ) -> int:
     """Learns a sentencepiece model from text files; returns the number of its pieces, at most `size`.
 
-    The text is not normalised (`identity`): sentencepiece's default turns full-width punctuation into ASCII. A corpus
+    The text is not normalised (`identity`): sentencepiece's default turns full-width punctuation into ASCII. It learns
+    with sentencepiece's own number of threads, whatever the machine: another one gives other sums and pieces. A corpus
     that does not hold so many pieces gets as many as it holds. Of a corpus of more than `sample` lines as many are
     drawn at random, always the same ones.
 
@@ -267,7 +266,6 @@ def learn_vocabulary(
             hard_vocab_limit=False,
             character_coverage=coverage,
             normalization_rule_name="identity",
-            num_threads=LEARNING_THREADS,
             minloglevel=2,
             **options,
         )
@@ -282,8 +280,6 @@ def learn_vocabulary(
 
 
 def make_vocabulary(args) -> None:
-    if args.pieces:
-        return copy_pieces(args)
     folder = fresh_folder(Path(args.work) / "spm")
     texts = {lang: Path(args.work) / "text" / f"train.{lang}" for lang in (args.src_lang, args.tgt_lang)}
     said = []
@@ -308,21 +304,21 @@ def make_vocabulary(args) -> None:
     print(", ".join(said))
 
 
-def copy_pieces(args) -> None:
+def take_pieces(args) -> None:
     import sentencepiece
 
     folder = fresh_folder(Path(args.work) / "spm")
     said = []
     for lang in (args.src_lang, args.tgt_lang):
         model = folder / f"{lang}.model"
-        shutil.copyfile(Path(args.pieces) / model.name, model)
+        shutil.copyfile(Path(args.model) / model.name, model)
         try:
             size = sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
         except RuntimeError:
-            raise BadInput(f"{Path(args.pieces) / model.name} is no model of sentencepiece") from None
+            raise BadInput(f"{Path(args.model) / model.name} is no model of sentencepiece") from None
         said.append(f"{lang} {size:,} pieces")
     publish_folder(folder)
-    print(", ".join(said), f"of {args.pieces}")
+    print(", ".join(said), f"of {args.model}")
 
 
 def encode_pairs(pairs: Iterable[Pair], processors, max_length: int | None, threads: int) -> Iterator[Pair]:
@@ -404,11 +400,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vocabulary.add_argument("--vocab-src", type=int)
     vocabulary.add_argument("--vocab-tgt", type=int)
     vocabulary.add_argument("--joint-vocab", type=int, help="one model for both languages, instead of the above")
-    vocabulary.add_argument("--pieces", help="folder of two models to take, instead of learning any")
     vocabulary.add_argument("--sp-type", choices=("unigram", "bpe"), default="unigram")
     vocabulary.add_argument("--char", action="store_true", help="single characters on the target side")
     vocabulary.add_argument("--coverage", type=float, required=True)
     vocabulary.set_defaults(run=make_vocabulary)
+    pieces = steps.add_parser("pieces", parents=[shared])
+    pieces.add_argument("--model", required=True, help="folder of {SRC,TGT}.model")
+    pieces.set_defaults(run=take_pieces)
     encode = steps.add_parser("encode", parents=[shared])
     encode.add_argument("--folder", choices=("text", "tests"), default="text")
     encode.add_argument("--max-length", type=int, help="leave longer training pairs out")

@@ -43,7 +43,7 @@ text_stage() {
     printf 'corpus=%s %s\n' "${#files[@]}" "$(checksum_of_files "${files[@]}")"
     # What is in it is no matter: the training does not depend on it.
     [ -z "$opt_test_src" ] || echo test-text=given
-    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(folder_sum "$opt_teacher")"
+    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(teacher_sum)"
   )
   if stage_due text "$settings"; then
     rm -f "$WORK/stamps/teacher" # the text is the references' again
@@ -53,10 +53,10 @@ text_stage() {
   fi
 }
 
-# Of a model's folder: its weights, dictionaries and pieces, and how it searches.
-folder_sum() { # folder
+# Of the teacher's folder: its model, dictionaries and pieces, and how it searches.
+teacher_sum() {
   local file files=()
-  for file in "$1"/*; do
+  for file in "$opt_teacher"/*; do
     if [ -f "$file" ]; then files+=("$file"); fi
   done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
@@ -71,20 +71,23 @@ teacher_stage() {
   if stage_due teacher "$settings"; then
     say teacher "$opt_teacher translates the training text"
     said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
-      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(folder_sum "$opt_teacher")" --device "$device")
+      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)" --device "$device")
     say teacher "$said"
     stage_done teacher "$settings"
   fi
 }
 
+# The model that is trained on, without how it searches.
+finetune_stamp() {
+  printf 'finetune=%s\n' "$(checksum_of_files "${FINETUNE_FILES[@]/#/$opt_finetune/}" | cut -d ' ' -f 1)"
+}
+
 vocabulary_stage() {
-  local settings sizes dictionaries=() tests=() said
+  local settings vocabulary sizes dictionaries=() tests=() said
   settings=$(
     input_stamp text
     if [ -n "$opt_finetune" ]; then
-      # How the folder's model searches is no matter here.
-      printf 'finetune=%s\n' "$(checksum_of_files "$opt_finetune"/{model.pt,{"$opt_src_lang","$opt_tgt_lang"}.model} \
-        "$opt_finetune"/dict.{"$opt_src_lang","$opt_tgt_lang"}.txt | cut -d ' ' -f 1)"
+      finetune_stamp
       settings_of max-length
     else
       settings_of vocab-src vocab-tgt sp-type char max-length
@@ -92,16 +95,19 @@ vocabulary_stage() {
     fi
   )
   if stage_due vocabulary "$settings"; then
-    sizes=(--vocab-src "$opt_vocab_src" --vocab-tgt "$opt_vocab_tgt")
-    if [ "$opt_char" = 1 ]; then sizes+=(--char); fi
-    if [ "$opt_joint_vocab" -gt 0 ]; then sizes=(--joint-vocab "$opt_joint_vocab") dictionaries=(--joined-dictionary); fi
+    if [ "$opt_joint_vocab" -gt 0 ]; then dictionaries=(--joined-dictionary); fi
     if [ -n "$opt_finetune" ]; then
-      sizes=(--pieces "$opt_finetune")
+      vocabulary=(pieces --model "$opt_finetune")
       dictionaries+=(--srcdict "$opt_finetune/dict.$opt_src_lang.txt")
       # fairseq wants one of them where both are the same.
       [ "$opt_joint_vocab" -gt 0 ] || dictionaries+=(--tgtdict "$opt_finetune/dict.$opt_tgt_lang.txt")
+    else
+      sizes=(--vocab-src "$opt_vocab_src" --vocab-tgt "$opt_vocab_tgt")
+      if [ "$opt_char" = 1 ]; then sizes+=(--char); fi
+      if [ "$opt_joint_vocab" -gt 0 ]; then sizes=(--joint-vocab "$opt_joint_vocab"); fi
+      vocabulary=(vocabulary "${sizes[@]}" --sp-type "$opt_sp_type" --coverage "$opt_coverage")
     fi
-    said=$(prepare vocabulary "${sizes[@]}" --sp-type "$opt_sp_type" --coverage "$opt_coverage")
+    said=$(prepare "${vocabulary[@]}")
     say vocabulary "$said"
     said=$(prepare encode --max-length "$opt_max_length")
     [ -z "$said" ] || say "" "$said"
@@ -205,11 +211,12 @@ set_train_command() {
   set_dtype_args
   TRAIN_COMMAND=(
     fairseq-train "$WORK/data-bin" --user-dir s2s_plugin --source-lang "$opt_src_lang" --target-lang "$opt_tgt_lang"
-    "${TRAIN_ARGS[@]}" "${SCHEDULE_ARGS[@]}" ${DTYPE_ARGS[@]+"${DTYPE_ARGS[@]}"} ${FINETUNE_ARGS[@]+"${FINETUNE_ARGS[@]}"}
+    "${TRAIN_ARGS[@]}" "${SCHEDULE_ARGS[@]}" ${DTYPE_ARGS[@]+"${DTYPE_ARGS[@]}"}
     --max-epoch "$opt_epochs" --save-dir "$WORK/checkpoints"
     --keep-last-epochs "$((opt_average > 1 ? opt_average : 1))"
     --log-format json --log-interval 20
   )
+  if [ -n "$opt_finetune" ]; then TRAIN_COMMAND+=(--finetune-from-model "$opt_finetune/model.pt"); fi
   # Beside the last ones, so that --average-of can be changed afterwards.
   if [ "$opt_average_of" = best ] && [ "$opt_average" -gt 0 ]; then
     TRAIN_COMMAND+=(--keep-best-checkpoints "$opt_average")

@@ -15,7 +15,11 @@ start_recipe() { # differences
   # shellcheck source=scripts/setup.sh
   source scripts/setup.sh
   find_device
-  check_train_args
+  if [ -n "$opt_finetune" ]; then
+    check_train_args "$(finetune_stamp)" --finetune-from-model "$opt_finetune/model.pt"
+  else
+    check_train_args
+  fi
 }
 
 # What can be known wrong before anything is installed or read.
@@ -59,9 +63,8 @@ check_options() {
   fi
   [ "$opt_max_length" -lt "$opt_max_tokens" ] ||
     die "--max-length $opt_max_length does not fit --max-tokens $opt_max_tokens: the longest sentence must fit a batch"
-  refuse_extra --finetune-from-model=finetune
-  refuse_extra --max-epoch=epochs --save-dir=work --keep-last-epochs=average --no-epoch-checkpoints=average \
-    "--keep-best-checkpoints=average-of best"
+  refuse_extra --finetune-from-model=finetune --max-epoch=epochs --save-dir=work --keep-last-epochs=average \
+    --no-epoch-checkpoints=average "--keep-best-checkpoints=average-of best"
   [ "$opt_average" -le "$opt_epochs" ] || opt_average=$opt_epochs
   if [ "$opt_cpu" = 1 ]; then opt_device=cpu; fi
   if [ "$opt_cpu_processes" -gt 1 ]; then
@@ -92,17 +95,19 @@ check_model_folder() { # option file...
     die "--$option $folder translates $languages, and this run is to learn $opt_src_lang-$opt_tgt_lang"
 }
 
-# Its vocabulary is one that is there: nothing about it can be chosen.
+# Its vocabulary is one that is there: nothing about it can be chosen. Sets FINETUNE_FILES, what is taken of its folder.
 check_finetune() {
   local name
-  check_model_folder finetune model.pt languages {"$opt_src_lang","$opt_tgt_lang"}.model \
-    dict.{"$opt_src_lang","$opt_tgt_lang"}.txt
+  FINETUNE_FILES=(model.pt {"$opt_src_lang","$opt_tgt_lang"}.model dict.{"$opt_src_lang","$opt_tgt_lang"}.txt)
+  check_model_folder finetune "${FINETUNE_FILES[@]}" languages
   for name in vocab-src vocab-tgt joint-vocab sp-type coverage char; do
     ! was_given "$name" || die "--$name is for a new vocabulary, and --finetune keeps that of its model: leave one of them out"
   done
   for name in ${EXTRA[@]+"${EXTRA[@]}"}; do
     case $name in
-      --reset-* | --restore-file*) die "$name after --: --finetune starts from its model with everything else new, and fairseq takes one of them" ;;
+      --reset-* | --restore-file*)
+        die "$name after --: --finetune starts from its model with everything else new, and fairseq takes one of them"
+        ;;
     esac
   done
   if cmp -s "$opt_finetune"/dict.{"$opt_src_lang","$opt_tgt_lang"}.txt; then opt_joint_vocab=1; else opt_joint_vocab=0; fi
@@ -137,7 +142,5 @@ set_paths() { # differences
       die "--$name ${!variable} is the model that this run would replace: choose another folder with --work"
     fi
   done
-  FINETUNE_ARGS=()
-  if [ -n "$opt_finetune" ]; then FINETUNE_ARGS=(--finetune-from-model "$opt_finetune/model.pt"); fi
   mkdir -p "$WORK/stamps" "$WORK/logs" 2>/dev/null || die "--work $WORK: cannot be written to"
 }

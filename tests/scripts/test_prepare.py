@@ -119,13 +119,13 @@ def test_pieces_that_are_there_can_be_taken(corpus, tmp_path, capsys):
     run(tmp_path, "vocabulary", "--vocab-src", 50, "--vocab-tgt", 60, "--coverage", 1)
     (tmp_path / "spm").rename(tmp_path / "former")
     capsys.readouterr()
-    run(tmp_path, "vocabulary", "--pieces", tmp_path / "former", "--coverage", 1)
+    run(tmp_path, "pieces", "--model", tmp_path / "former")
     assert "pieces of" in capsys.readouterr().out
     for lang in ("en", "de"):
         assert (tmp_path / "spm" / f"{lang}.model").read_bytes() == (tmp_path / "former" / f"{lang}.model").read_bytes()
     write(tmp_path / "former" / "de.model", "no pieces")
     with pytest.raises(prepare.BadInput, match="former/de.model is no model of sentencepiece"):
-        run(tmp_path, "vocabulary", "--pieces", tmp_path / "former", "--coverage", 1)
+        run(tmp_path, "pieces", "--model", tmp_path / "former")
 
 
 def test_without_full_coverage_the_rarest_characters_are_unknown(corpus, tmp_path):

@@ -132,7 +132,7 @@ def finished(tmp_path):
 
 def test_a_model_that_is_trained_on_keeps_its_vocabulary(bash, finished):
     made = bash(MADE, "--finetune", finished)
-    assert f"prepare vocabulary --pieces {finished} " in made and "--vocab-src" not in made
+    assert f"prepare pieces --model {finished}\n" in made and "--vocab-src" not in made
     assert f"--srcdict {finished}/dict.en.txt --tgtdict {finished}/dict.zh.txt " in made
     before = made[made.rindex("finetune=") :]
     assert before.endswith("\nmax-length=200\n") and "vocab" not in before

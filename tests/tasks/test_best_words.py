@@ -128,10 +128,13 @@ def test_a_vocabulary_smaller_than_the_beam(tmp_path, options):
 
 @pytest.mark.parametrize("together, width", [(1, 1), (3, 64), (32, 256)])
 @pytest.mark.parametrize("compute_dtype", ["float32", "int8"])
+@pytest.mark.parametrize("at_once", [2**19, 3 * 704], ids=["whole", "in parts"])
 @pytest.mark.filterwarnings("ignore:--compute-dtype")
-def test_over_a_shortlist(tmp_path, monkeypatch, together, width, compute_dtype):
+def test_over_a_shortlist(tmp_path, monkeypatch, together, width, compute_dtype, at_once):
     monkeypatch.setattr(short_output, "_TOGETHER", together)
     monkeypatch.setattr(short_output, "_WIDTH", width)
+    monkeypatch.setattr(decoder_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(decoder_module, "_FEWEST_ROWS", 1)
     task = make_task(tmp_path)
     model = sharp_model(task, compute_dtype=compute_dtype)
     task.lexicon = make_lexicon()
