@@ -42,6 +42,16 @@ def test_candidates_are_what_the_words_became(model, listed):
     assert sum(letters[letter] == word for letter, word in WORDS.items()) >= 10
 
 
+def test_the_sizes_are_the_tasks_and_not_those_of_training(listed, tmp_path):
+    own = tmp_path / "model"
+    shutil.copytree(listed, own)
+    state = torch.load(own / "model.pt", weights_only=True)
+    state["cfg"]["task"].update(shortlist_size=7, shortlist_first=8)
+    torch.save(state, own / "model.pt")
+    task = Translator.load(own).task
+    assert task.lexicon.table.size(1) == 50 and task.lexicon.first == task.target_dictionary.nspecial + 1000
+
+
 def test_with_all_words_it_is_the_search_over_all(folder, listed, lines):  # noqa: F811
     whole, short = Translator.load(folder), Translator.load(listed)
     assert whole.task.lexicon is None and short.task.lexicon is not None
