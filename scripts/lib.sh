@@ -351,9 +351,9 @@ cpu_has_bfloat16() {
 }
 
 # fairseq-train reads its arguments only when all is prepared; a mistake in them should show now.
-check_train_args() { # [line-of-the-stamp further-argument...]
+check_train_args() { # line-of-the-stamp-or-nothing further-argument...
   local settings arguments=("${TRAIN_ARGS[@]}" "${@:2}")
-  settings=$(printf 'arguments=%s\n%s' "${arguments[*]}" "${1:-}")
+  settings=$(printf 'arguments=%s\n%s' "${arguments[*]}" "$1")
   if [ ! -f "$WORK/stamps/arguments" ] || [ "$(cat "$WORK/stamps/arguments")" != "$settings" ]; then
     logged arguments "$PY" scripts/check_train_args.py "$WORK/data-bin" --user-dir s2s_plugin "${arguments[@]}"
     stage_done arguments "$settings"

@@ -18,7 +18,7 @@ start_recipe() { # differences
   if [ -n "$opt_finetune" ]; then
     check_train_args "$(finetune_stamp)" --finetune-from-model "$opt_finetune/model.pt"
   else
-    check_train_args
+    check_train_args ""
   fi
 }
 

@@ -36,7 +36,7 @@ cd "$ROOT"
 # shellcheck source=scripts/setup.sh
 source scripts/setup.sh
 text_stage
-check_train_args
+check_train_args ""
 for language in $opt_languages; do
   data_stage "$language"
   if [ "$opt_test" = 1 ]; then test_data_stage "$language"; fi

@@ -36,7 +36,7 @@ start_speech() { # recipe what-the-data-is
   # shellcheck source=scripts/setup.sh
   source scripts/setup.sh
   find_device
-  check_train_args
+  check_train_args ""
   if [ "$stand_in" = 1 ]; then
     opt_data=$WORK/stand-in
     "$PY" scripts/speech/stand_in.py "$1" "$opt_data"
