@@ -173,8 +173,17 @@ def export(words: list[str]) -> None:
 COMMANDS = {"translate": translate, "quantize": quantize, "pack": pack, "shortlist": shortlist, "export": export}
 
 
+def usage() -> str:
+    purposes = [f"  {command:10} {function.__doc__}" for command, function in COMMANDS.items()]
+    last = "Without a command it prints the folder for fairseq's --user-dir."
+    return "\n".join(["usage: python -m s2s_plugin COMMAND [--help]", "", *purposes, "", last])
+
+
 def main(name: str, words: list[str]) -> int:
     """Runs a command and turns what it raises into a line for people. Returns the exit status."""
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
     if name not in COMMANDS:
         print(f"error: unknown command {name}; the commands are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 1

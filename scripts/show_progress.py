@@ -74,6 +74,8 @@ class TrainingView:
             parts.append(f"ppl {number(self.valid, 'valid_ppl')}")
         if "valid_bleu" in self.valid:
             parts.append(f"BLEU {number(self.valid, 'valid_bleu')}")
+        if "train_sparsity" in record:
+            parts.append(f"sparsity {number(record, 'train_sparsity')}")
         parts += [speed(record, "train_wps"), duration(self.clock() - self.begun)]
         self.bar, self.valid = "", {}
         return "  ".join(parts)

@@ -319,9 +319,11 @@ def test_the_command_says_what_is_wrong(folder, args, message):
 
 def test_without_a_command_it_prints_its_folder():
     assert Path(command().stdout.strip()).samefile(ROOT / "s2s_plugin")
+    names = "translate, quantize, pack, shortlist, export"
+    lines = command("--help").stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == names.split(", ")
     done = command("transcribe")
     assert done.returncode == 1
-    names = "translate, quantize, pack, shortlist, export"
     assert done.stderr == f"error: unknown command transcribe; the commands are: {names}\n"
 
 
