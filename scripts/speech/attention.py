@@ -146,9 +146,7 @@ def main() -> None:
     if args.limit < 0:
         raise ValueError(f"--limit {args.limit}: must not be negative")
     weights, drawn = [], {}
-    for heard in transcribe(
-        args.data, args.path, args.split, args.beam, args.lenpen, args.max_len_b, args.limit
-    ):
+    for heard in transcribe(args.data, args.path, args.split, args.beam, args.lenpen, args.max_len_b, args.limit):
         weights.append(heard.weights)
         if args.picture and (heard.name in args.ids if args.ids else not drawn):
             drawn[heard.name] = heard

@@ -36,9 +36,7 @@ def test_the_best_hypotheses_are_scored(model, args):
 
 def test_scores_do_not_depend_on_the_batches(model):
     args = ["--scoring", "error_rate", "--quiet", "--max-len-a", 0, "--max-len-b", 4]
-    results = {
-        last_line(run_generate(model.data, model.checkpoint, *args, batch_size=size)) for size in (1, 30)
-    }
+    results = {last_line(run_generate(model.data, model.checkpoint, *args, batch_size=size)) for size in (1, 30)}
     assert len(results) == 1
 
 
