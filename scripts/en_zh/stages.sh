@@ -43,7 +43,10 @@ text_stage() {
     printf 'corpus=%s %s\n' "${#files[@]}" "$(checksum_of_files "${files[@]}")"
     # What is in it is no matter: the training does not depend on it.
     [ -z "$opt_test_src" ] || echo test-text=given
-    [ -z "$opt_teacher" ] || printf 'teacher=%s\n' "$(teacher_sum)"
+    if [ -n "$opt_teacher" ]; then
+      printf 'teacher=%s\n' "$(teacher_sum)"
+      settings_of teach
+    fi
   )
   if stage_due text "$settings"; then
     rm -f "$WORK/stamps/teacher" # the text is the references' again
@@ -62,18 +65,26 @@ teacher_sum() {
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
 }
 
-# Its translations take the place of the training text's own.
+# Its translations take the place of the training text's own, or come beside them.
 teacher_stage() {
-  local settings said device=cpu
+  local settings said text taught lang how=() device=cpu
   [ -n "$opt_teacher" ] || return 0
   if [ "$GPUS" -gt 0 ]; then device=cuda; fi
   settings=$(input_stamp text)
   if stage_due teacher "$settings"; then
     say teacher "$opt_teacher translates the training text"
+    if [ "$opt_teach" = beside ]; then how=(--beside); fi
+    taught=$WORK/text/taught-$(teacher_sum)
     said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
-      --target "$WORK/text/train.$opt_tgt_lang" --done "$WORK/text/taught-$(teacher_sum)" --device "$device")
+      --target "$WORK/text/train.$opt_tgt_lang" --done "$taught" ${how[@]+"${how[@]}"} --device "$device")
     say teacher "$said"
+    # Broken off in between, the text is made again.
+    text=$(cat "$WORK/stamps/text")
+    rm "$WORK/stamps/text"
+    for lang in "$opt_src_lang" "$opt_tgt_lang"; do mv "$WORK/text/train.$lang.taught" "$WORK/text/train.$lang"; done
     stage_done teacher "$settings"
+    stage_done text "$text"
+    rm -f "$taught"
   fi
 }
 

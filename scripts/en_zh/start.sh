@@ -41,6 +41,7 @@ check_options() {
     esac
   fi
   if [ -n "$opt_teacher" ]; then check_model_folder teacher model.pt languages; fi
+  [ -n "$opt_teacher" ] || ! was_given teach || die "--teach $opt_teach needs --teacher, whose translations it is about"
   if [ -n "$opt_finetune" ]; then check_finetune; fi
   [ -z "$opt_test2_src" ] || [ -n "$opt_test_src" ] || die "--test2-src is a second test text: give the first with --test-src"
   if [ "$opt_joint_vocab" -gt 0 ]; then

@@ -1,16 +1,16 @@
-"""Puts a model's translations in the place of a training text's own: sequence-level distillation.
+"""Makes a student's training text of a model's translations: sequence-level distillation.
 
-usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE [--device cuda]
+usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE [--beside] [--device cuda]
 
 A student that learns from the best translations of its teacher's beam search has less to learn than from people's, who
-say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). --target is read, for
-the lines that the teacher leaves empty, and then written. --done keeps what is translated, so that an interrupted run
-goes on from there.
+say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). TEXT.taught has them
+in the place of people's; with --beside every source sentence comes twice, with its own translation and with the
+teacher's. What the teacher leaves empty is people's. --done keeps what is translated, so that an interrupted run goes
+on from there.
 """
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -29,7 +29,11 @@ def read(path: Path) -> list[str]:
     return [line.decode() for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
-def teach(translator: Translator, source: Path, target: Path, done: Path) -> tuple[int, int, int]:
+def write(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def teach(translator: Translator, source: Path, target: Path, done: Path, beside: bool) -> tuple[int, int, int]:
     """Returns how many lines there are, how many of them were left as they were, and how many came out the same.
 
     Raises ValueError where the texts have different numbers of lines.
@@ -40,7 +44,7 @@ def teach(translator: Translator, source: Path, target: Path, done: Path) -> tup
     translations = read(done)
     finished = len(translations) // LINES * LINES
     del translations[finished:]
-    done.write_text("".join(f"{line}\n" for line in translations), encoding="utf-8")
+    write(done, translations)
     with (
         done.open("a", encoding="utf-8") as file,
         tqdm(total=len(lines), initial=finished, unit=" sentences", disable=None, mininterval=1) as bar,
@@ -52,10 +56,8 @@ def teach(translator: Translator, source: Path, target: Path, done: Path) -> tup
             file.flush()
             bar.update(len(found))
     chosen = [line or reference for line, reference in zip(translations, references, strict=True)]
-    new = target.with_name(target.name + ".new")
-    new.write_text("".join(f"{line}\n" for line in chosen), encoding="utf-8")
-    os.replace(new, target)
-    done.unlink()
+    write(source.with_name(source.name + ".taught"), lines + lines if beside else lines)
+    write(target.with_name(target.name + ".taught"), references + chosen if beside else chosen)
     same = sum(line == reference for line, reference in zip(translations, references, strict=True))
     return len(lines), translations.count(""), same
 
@@ -64,11 +66,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--beside", action="store_true", help="keep people's translations, too")
     for name in ("source", "target", "done"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    count, empty, same = teach(Translator.load(args.model, device=args.device), args.source, args.target, args.done)
+    translator = Translator.load(args.model, device=args.device)
+    count, empty, same = teach(translator, args.source, args.target, args.done, args.beside)
     print(f"{count:,} sentences, {same:,} as the references, {empty:,} left as they were")
 
 

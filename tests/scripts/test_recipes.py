@@ -45,12 +45,15 @@ def bash(tmp_path):
 
 
 TAUGHT = """
-prepare() { echo references >"$WORK/text"; }
-teach() { echo "$*" >"$WORK/asked"; cat "$opt_teacher/model.pt" >"$WORK/text"; }
+TEXT=$WORK/text/train
+mkdir -p "$WORK/text"
+prepare() { echo references | tee "$TEXT.en" >"$TEXT.zh"; }
+teach() { echo "$*" >"$WORK/asked"; cat "$opt_teacher/model.pt" | tee "$TEXT.en.taught" >"$TEXT.zh.taught"; }
 PY=teach
 text_stage >/dev/null
 teacher_stage >/dev/null
-cat "$WORK/text"
+cmp "$TEXT.en" "$TEXT.zh"
+cat "$TEXT.zh"
 """
 
 
@@ -70,6 +73,17 @@ def test_a_student_learns_from_its_teacher_whatever_was_before(bash, teachers, t
         assert bash(TAUGHT, *(["--teacher", teacher] if teacher else [])) == f"{text}\n"
     # Broken off while the second one teaches.
     bash(TAUGHT.replace("PY=teach", "PY=false"), "--teacher", two, returncode=1)
+    assert bash(TAUGHT, "--teacher", one) == "one\n"
+    # Broken off while the text of the second one takes the place of the former.
+    broken = 'mv() { [[ $1 != *.zh.taught ]] && command mv "$@"; }' + TAUGHT
+    bash(broken, "--teacher", two, returncode=1)
+    assert bash(TAUGHT) == "references\n"
+    bash(broken, "--teacher", two, returncode=1)
+    assert bash(TAUGHT, "--teacher", two) == "two\n"
+    assert bash(TAUGHT, "--teacher", one) == "one\n"
+    assert "--beside" in (tmp_path / "asked").read_text()
+    assert bash(TAUGHT, "--teacher", one, "--teach", "instead") == "one\n"
+    assert "--beside" not in (tmp_path / "asked").read_text()
     assert bash(TAUGHT, "--teacher", one) == "one\n"
     (tmp_path / "asked").unlink()
     (one / "shortlist").write_text("words to search over")
