@@ -18,7 +18,7 @@ Where things are
   test2-tgt   | file  | | its translation
   limit       | count | 0 | use only so many training pairs; 0 for all
   teacher     | folder | | learn from the translations of this model, a recipe'"'"'s folder model (Kim and Rush 2016)
-  teach       | choice:beside,instead | beside | where they come: beside the references, a text twice as long, or instead of them
+  teach       | choice:beside,instead | beside | the teacher'"'"'s translations come beside the references, twice as many pairs, or instead of them
   finetune    | folder | | train this model on, a recipe'"'"'s folder model: its vocabulary stays, sizes have to be its own
 Vocabulary
   vocab-src   | int   | | pieces of the source language (default: 6000 for Chinese, else 5000)

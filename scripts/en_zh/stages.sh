@@ -45,9 +45,12 @@ text_stage() {
     [ -z "$opt_test_src" ] || echo test-text=given
     if [ -n "$opt_teacher" ]; then
       printf 'teacher=%s\n' "$(teacher_sum)"
-      settings_of teach
+      # Not said of a text in the references' place, as stamps of earlier versions do not.
+      [ "$opt_teach" = instead ] || echo references=kept
     fi
   )
+  # A teacher that was broken off has perhaps changed the text.
+  if [ -n "$opt_teacher" ] && [ ! -f "$WORK/stamps/teacher" ]; then rm -f "$WORK/stamps/text"; fi
   if stage_due text "$settings"; then
     rm -f "$WORK/stamps/teacher" # the text is the references' again
     said=$(prepare text "${arguments[@]}" --limit "$opt_limit")
@@ -67,24 +70,22 @@ teacher_sum() {
 
 # Its translations take the place of the training text's own, or come beside them.
 teacher_stage() {
-  local settings said text taught lang how=() device=cpu
+  local settings said text lang translations how=() device=cpu
   [ -n "$opt_teacher" ] || return 0
   if [ "$GPUS" -gt 0 ]; then device=cuda; fi
   settings=$(input_stamp text)
   if stage_due teacher "$settings"; then
     say teacher "$opt_teacher translates the training text"
     if [ "$opt_teach" = beside ]; then how=(--beside); fi
-    taught=$WORK/text/taught-$(teacher_sum)
-    said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$WORK/text/train.$opt_src_lang" \
-      --target "$WORK/text/train.$opt_tgt_lang" --done "$taught" ${how[@]+"${how[@]}"} --device "$device")
+    # Kept: they serve for the other --teach, too, and after a break.
+    text=$WORK/text/train
+    translations=$WORK/taught/$(teacher_sum)-$(checksum_of_files "$text.$opt_src_lang" "$text.$opt_tgt_lang" | cut -d ' ' -f 1)
+    mkdir -p "$WORK/taught"
+    said=$("$PY" scripts/en_zh/teach.py --model "$opt_teacher" --source "$text.$opt_src_lang" --target "$text.$opt_tgt_lang" \
+      --done "$translations" ${how[@]+"${how[@]}"} --device "$device")
     say teacher "$said"
-    # Broken off in between, the text is made again.
-    text=$(cat "$WORK/stamps/text")
-    rm "$WORK/stamps/text"
-    for lang in "$opt_src_lang" "$opt_tgt_lang"; do mv "$WORK/text/train.$lang.taught" "$WORK/text/train.$lang"; done
+    for lang in "$opt_src_lang" "$opt_tgt_lang"; do mv "$text.$lang.taught" "$text.$lang"; done
     stage_done teacher "$settings"
-    stage_done text "$text"
-    rm -f "$taught"
   fi
 }
 

@@ -3,10 +3,10 @@
 usage: teach.py --model FOLDER --source TEXT --target TEXT --done FILE [--beside] [--device cuda]
 
 A student that learns from the best translations of its teacher's beam search has less to learn than from people's, who
-say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). TEXT.taught has them
-in the place of people's; with --beside every source sentence comes twice, with its own translation and with the
-teacher's. What the teacher leaves empty is people's. --done keeps what is translated, so that an interrupted run goes
-on from there.
+say the same thing in many ways (Kim and Rush 2016, https://aclanthology.org/D16-1139, sec. 3.2). SOURCE.taught and
+TARGET.taught are the student's text, with them in the place of people's; with --beside every source sentence comes
+twice, with its own translation and with the teacher's. What the teacher leaves empty is people's. --done keeps what is
+translated, so that an interrupted run goes on from there.
 """
 
 import argparse
@@ -34,8 +34,9 @@ def write(path: Path, lines: list[str]) -> None:
 
 
 def teach(translator: Translator, source: Path, target: Path, done: Path, beside: bool) -> tuple[int, int, int]:
-    """Returns how many lines there are, how many of them were left as they were, and how many came out the same.
+    """Writes the student's text: see above.
 
+    Returns how many lines there are, how many of them were left as they were, and how many came out the same.
     Raises ValueError where the texts have different numbers of lines.
     """
     lines, references = read(source), read(target)

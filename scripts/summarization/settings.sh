@@ -19,9 +19,9 @@ Length and repetition of summaries, in pieces
   max-len-a  | number | 0 | at most so many for each piece of the description,
   max-len-b  | count  | 60 | and so many more
   no-repeat-ngram-size | count | 0 | runs of so many pieces that no summary says twice; 0: anything goes
-$(grep -vE '^ *((train|valid|test2?)-(src|tgt)|src-lang|tgt-lang|bleu-tokenizer) ' <<<"$OPTIONS")
+$(grep -vE '^ *((train|valid|test2?)-(src|tgt)|src-lang|tgt-lang|bleu-tokenizer|teacher|teach) ' <<<"$OPTIONS")
 "
-opt_src_lang=doc opt_tgt_lang=sum opt_bleu_tokenizer=13a
+opt_src_lang=doc opt_tgt_lang=sum opt_bleu_tokenizer=13a opt_teacher="" opt_teach=beside
 MODEL_SETTINGS="$MODEL_SETTINGS system coverage-lambda"
 
 # What this recipe changes.

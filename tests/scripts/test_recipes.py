@@ -47,13 +47,21 @@ def bash(tmp_path):
 TAUGHT = """
 TEXT=$WORK/text/train
 mkdir -p "$WORK/text"
-prepare() { echo references | tee "$TEXT.en" >"$TEXT.zh"; }
-teach() { echo "$*" >"$WORK/asked"; cat "$opt_teacher/model.pt" | tee "$TEXT.en.taught" >"$TEXT.zh.taught"; }
+prepare() { rm -f "$WORK"/text/*; echo references | tee "$TEXT.en" >"$TEXT.zh"; }
+teach() {
+  local done
+  echo "$*" >"$WORK/asked"
+  done=$(sed 's/.*--done \\([^ ]*\\).*/\\1/' "$WORK/asked")
+  [ -f "$done" ] || { echo work >>"$WORK/worked"; cat "$opt_teacher/model.pt" >"$done"; }
+  for lang in en zh; do
+    { [[ $* != *--beside* ]] || cat "$TEXT.$lang"; cat "$done"; } >"$TEXT.$lang.taught"
+  done
+}
 PY=teach
 text_stage >/dev/null
 teacher_stage >/dev/null
 cmp "$TEXT.en" "$TEXT.zh"
-cat "$TEXT.zh"
+tr '\\n' ' ' <"$TEXT.zh"
 """
 
 
@@ -69,22 +77,15 @@ def teachers(tmp_path):
 
 def test_a_student_learns_from_its_teacher_whatever_was_before(bash, teachers, tmp_path):
     one, two = teachers
-    for teacher, text in ((one, "one"), (None, "references"), (one, "one"), (two, "two"), (one, "one"), (one, "one")):
-        assert bash(TAUGHT, *(["--teacher", teacher] if teacher else [])) == f"{text}\n"
-    # Broken off while the second one teaches.
-    bash(TAUGHT.replace("PY=teach", "PY=false"), "--teacher", two, returncode=1)
-    assert bash(TAUGHT, "--teacher", one) == "one\n"
-    # Broken off while the text of the second one takes the place of the former.
-    broken = 'mv() { [[ $1 != *.zh.taught ]] && command mv "$@"; }' + TAUGHT
-    bash(broken, "--teacher", two, returncode=1)
-    assert bash(TAUGHT) == "references\n"
-    bash(broken, "--teacher", two, returncode=1)
-    assert bash(TAUGHT, "--teacher", two) == "two\n"
-    assert bash(TAUGHT, "--teacher", one) == "one\n"
-    assert "--beside" in (tmp_path / "asked").read_text()
-    assert bash(TAUGHT, "--teacher", one, "--teach", "instead") == "one\n"
-    assert "--beside" not in (tmp_path / "asked").read_text()
-    assert bash(TAUGHT, "--teacher", one) == "one\n"
+    for teacher in (one, None, one, two, one, one):
+        text = f"references {teacher.name} " if teacher else "references "
+        assert bash(TAUGHT, *(["--teacher", teacher] if teacher else [])) == text
+    assert bash(TAUGHT, "--teacher", one, "--teach", "instead") == "one "
+    assert bash(TAUGHT, "--teacher", one) == "references one "
+    # Each of them has translated once.
+    assert (tmp_path / "worked").read_text() == "work\n" * 2
+    (tmp_path / "stamps" / "teacher").unlink()
+    assert bash(TAUGHT, "--teacher", one) == "references one "
     (tmp_path / "asked").unlink()
     (one / "shortlist").write_text("words to search over")
     bash(TAUGHT, "--teacher", one)
@@ -94,6 +95,18 @@ def test_a_student_learns_from_its_teacher_whatever_was_before(bash, teachers, t
     assert not (tmp_path / "asked").exists()
     bash("GPUS=2;" + TAUGHT, "--teacher", two)
     assert "--device cuda" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("place", ["PY=false", "*.en.taught", "*.zh.taught", "*/stamps/teacher.new"])
+def test_a_student_that_is_broken_off_learns_the_same(place, bash, teachers, tmp_path):
+    """Killed before the teacher, at the first text, at the second, before the stamp."""
+    if place == "PY=false":
+        broken, status = TAUGHT.replace("PY=teach", place), 1
+    else:
+        broken, status = "mv() { [[ $1 != " + place + ' ]] || kill -9 $$; command mv "$@"; }' + TAUGHT, -9
+    bash(broken, "--teacher", teachers[1], returncode=status)
+    assert bash(TAUGHT, "--teacher", teachers[1]) == "references two "
+    assert (tmp_path / "worked").read_text() == "work\n"
 
 
 def test_a_run_is_not_its_own_teacher(bash, teachers, tmp_path):
