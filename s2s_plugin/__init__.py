@@ -6,9 +6,10 @@ import logging
 
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)  # its advice is nobody's here
 
-from . import checkpoints, criterions, scoring  # noqa: E402, F401
+from . import checkpoints, criterions, fairseq_patches, scoring  # noqa: E402, F401
 from .models import attn_rnn_s2s, attn_rnn_s2t  # noqa: E402, F401
 from .tasks import attn_translation  # noqa: E402, F401
 from .translator import Hypothesis, Translation, Translator  # noqa: E402, F401
 
 checkpoints.install()
+fairseq_patches.install()

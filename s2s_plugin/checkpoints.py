@@ -7,16 +7,12 @@ are allowed here, nothing else is.
 
 import argparse
 import functools
-import os
 import re
 import traceback
 
 import numpy
 import torch
 from fairseq import checkpoint_utils
-from fairseq.distributed import utils as distributed_utils
-from fairseq.file_io import PathManager
-from omegaconf import OmegaConf
 
 try:
     from numpy._core import multiarray
@@ -42,42 +38,8 @@ class CheckpointError(RuntimeError):
 
 
 def install() -> None:
-    """Allows the classes of a fairseq checkpoint, and mends how fairseq reads, copies and broadcasts one."""
+    """Allows the classes of a fairseq checkpoint, for every `torch.load` of the process."""
     torch.serialization.add_safe_globals(ALLOWED)
-    if not hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
-        checkpoint_utils.load_checkpoint_to_cpu = explain_errors(checkpoint_utils.load_checkpoint_to_cpu)
-        distributed_utils.broadcast_object = broadcast_plainly(distributed_utils.broadcast_object)
-        PathManager.copy = staticmethod(copy_in_one_step(PathManager.copy))
-
-
-def copy_in_one_step(copy):
-    """Wraps `copy(src_path, dst_path, ...)` so that a killed training leaves the old checkpoint or the new one."""
-
-    @functools.wraps(copy)
-    def copy_then_rename(src_path, dst_path, *args, **kwargs):
-        if PathManager.path_requires_pathmanager(dst_path):
-            return copy(src_path, dst_path, *args, **kwargs)
-        done = copy(src_path, f"{dst_path}.tmp", *args, **kwargs)
-        os.replace(f"{dst_path}.tmp", dst_path)
-        return done
-
-    return copy_then_rename
-
-
-def broadcast_plainly(broadcast):
-    """Wraps fairseq's `broadcast_object(obj, ...)`, by which a resumed training reaches its other processes.
-
-    They read what they are sent as carefully as a file; the settings, an omegaconf object, go as a plain dictionary.
-    """
-
-    @functools.wraps(broadcast)
-    def broadcast_plain(obj, *args, **kwargs):
-        if isinstance(obj, dict) and OmegaConf.is_config(obj.get("cfg")):
-            obj = dict(obj, cfg=OmegaConf.to_container(obj["cfg"], resolve=True, enum_to_str=True))
-        with torch.serialization.safe_globals([distributed_utils._TensorPlaceholder]):
-            return broadcast(obj, *args, **kwargs)
-
-    return broadcast_plain
 
 
 def explain_errors(load):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 
-from s2s_plugin.checkpoints import CheckpointError, install
+from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.fairseq_patches import install
 
 load = checkpoint_utils.load_checkpoint_to_cpu
 
