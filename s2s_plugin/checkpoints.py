@@ -8,6 +8,7 @@ that one with more parameters than the file holds is refused before it takes any
 import copy
 import functools
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from . import stored
 from .ops.sparse import whole_sizes
-from .settings import SettingsError, check_state
+from .settings import NoCheckpoint, SettingsError, check_state
 
 MODELS = ("attn_rnn_s2s", "attn_rnn_s2t", "lstm", "transformer", "transformer_align", "fconv", "lightconv")
 TASKS = ("attn_translation", "translation", "speech_to_text")
@@ -84,9 +85,12 @@ def read_checked(path) -> dict:
         loading = _LOADING.get()
         if loading is not None:
             loading.sizes = whole_sizes(_parameters(state))
+            _check_counts(state, len(loading.sizes))
             if loading.is_own:
                 check_is_known(state)
-    except (SettingsError, ValueError) as error:
+    except NoCheckpoint as error:
+        raise CheckpointError(f"{name} is not a checkpoint of fairseq: {error}") from None
+    except ValueError as error:
         raise CheckpointError(f"{name} is refused: {error}. Nothing of it was run.") from None
     return state
 
@@ -96,20 +100,39 @@ def _parameters(state: dict) -> dict[str, Tensor]:
     if not isinstance(model, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in model.items()
     ):
-        raise SettingsError("it holds no model")
+        raise NoCheckpoint("it holds no model")
     return model
+
+
+def _model_settings(state: dict) -> list[dict]:
+    """The settings of the model, in both forms."""
+    found = [state.get("args"), (state.get("cfg") or {}).get("model")]
+    return [group if isinstance(group, dict) else vars(group) for group in found if group is not None]
+
+
+def _check_counts(state: dict, parameters: int) -> None:
+    """Raises SettingsError for more layers and the like than the file has parameters: they are built one by one."""
+    for settings in _model_settings(state):
+        is_ours = str(settings.get("_name") or settings.get("arch")).startswith("attn_rnn_")
+        for name, value in settings.items():
+            if not isinstance(value, int | float):
+                continue
+            if re.search(r"layers|depth|halvings|heads|blocks", name) and value > max(64, parameters):
+                raise SettingsError(f"{name} {value} make a model of {TOO_MANY} {parameters} that the file holds")
+            if name.endswith("_positions") and not is_ours and value > MOST_POSITIONS:
+                raise SettingsError(f"{name} {value}: more than {MOST_POSITIONS}, for which a table would be made")
 
 
 def check_is_known(state: dict) -> None:
     """Raises SettingsError for a task or an architecture that this package's commands do not load."""
-    cfg = state.get("cfg") or {}
-    flat = vars(state["args"]) if state.get("args") is not None else {}
-    names = [("--arch", flat.get("arch")), ("--task", flat.get("task"))]
-    for option, group in (("--arch", cfg.get("model")), ("--task", cfg.get("task"))):
-        options = group if isinstance(group, dict) else vars(group) if group is not None else {}
-        names.append((option, options.get("_name")))
+    task = (state.get("cfg") or {}).get("task") or {}
+    names = [("--task", (task if isinstance(task, dict) else vars(task)).get("_name"))]
+    for settings in _model_settings(state):
+        is_flat = "task" in settings and "arch" in settings
+        names += [("--arch", settings.get("_name") or settings.get("arch"))]
+        names += [("--arch", settings["arch"]), ("--task", settings["task"])] if is_flat else []
     if not any(name for _, name in names):
-        raise SettingsError("it does not say what model it holds")
+        raise NoCheckpoint("it does not say what model it holds")
     for option, name in names:
         known = ARCH_MODEL_NAME_REGISTRY.get(name) in MODELS if option == "--arch" else name in TASKS
         if name and not known:
@@ -219,6 +242,8 @@ def build_within_sizes(build: Callable) -> Callable:
     return build_model
 
 
+TOO_MANY = "more parameters than the"
+MOST_POSITIONS = 1 << 17
 SPARE = 1 << 20
 """Numbers that a model may have beside its file's: of what it makes anew."""
 
@@ -226,7 +251,7 @@ SPARE = 1 << 20
 def _check_sizes(build: Callable, sizes: dict[str, int], cfg) -> None:
     """Builds a model whose parameters take no memory. Raises CheckpointError if it has more than the file holds."""
     held, seen = sum(sizes.values()), [0, 0]
-    message = f"the settings make a model of more parameters than the {held:,} that the file holds"
+    message = f"the settings make a model of {TOO_MANY} {held:,} that the file holds"
     thread = threading.get_ident()
 
     def count(module, name, parameter) -> None:

@@ -56,6 +56,10 @@ class SettingsError(ValueError):
     """Settings that are no settings of fairseq's; the message names the first one, without the file."""
 
 
+class NoCheckpoint(SettingsError):
+    """A file that is whole and no checkpoint of fairseq's."""
+
+
 def check_state(state) -> None:
     """Checks what a checkpoint holds beside its tensors, and puts the checked settings in their place.
 
@@ -66,7 +70,7 @@ def check_state(state) -> None:
         SettingsError: not a checkpoint of fairseq's, or a setting that its field does not take.
     """
     if not isinstance(state, dict):
-        raise SettingsError(f"it holds no checkpoint but {type(state).__name__}")
+        raise NoCheckpoint(f"it holds no dictionary but {type(state).__name__}")
     budget = Budget()
     if state.get("args") is not None:
         state["args"] = Namespace(**checked_group("args", state["args"], budget))
