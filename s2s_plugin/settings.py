@@ -2,8 +2,8 @@
 
 A checkpoint holds the settings of its training: `cfg`, groups of them, or in the older form `args`, all of them in one
 Namespace. fairseq merges them with its own and builds the task and the model of them, evaluates some, opens files that
-others name. Here each is compared with the type and the choices of its field: that of the dataclass that fairseq or this
-package declares for the task, the model, the criterion ... that the settings name, or else of the command line's option.
+others name. Here each is compared with the type and the choices of its field: that of the dataclass which fairseq or
+this package declares for the task, model, criterion ... that the settings name, or else of the command line's option.
 What no field is known for, settings of earlier versions, may be numbers and words.
 """
 

@@ -1,4 +1,4 @@
-"""A checkpoint that holds only strings and numbers runs nothing, opens nothing, and takes no more memory than it holds."""
+"""A checkpoint of strings and numbers runs nothing, opens nothing, and takes no more memory than it holds."""
 
 import ast
 import builtins
@@ -95,7 +95,8 @@ def test_nor_does_one_of_the_older_form(arch, folder):
     _, flat = settings_of(arch, folder, "translation", *SMALL.get(arch, []))
     with models_without_memory(), traps() as sprung:
         assert load(write_checkpoint(folder / "model.pt", args=flat)) == "loaded"
-        for name in sorted(EVALUATED | LEFT_OUT | {"bpe", "tokenizer", "source_lang", "eval_bleu_args", "dataset_impl"}):
+        others = {"bpe", "tokenizer", "source_lang", "eval_bleu_args", "dataset_impl"}
+        for name in sorted(EVALUATED | LEFT_OUT | others):
             hostile = Namespace(**{**vars(flat), name: STRINGS[0]})
             load(write_checkpoint(folder / "model.pt", args=hostile))
             assert sprung == [], name

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--beside", action="store_true", help="keep people's translations, too")
-    parser.add_argument("--trust-checkpoint", action="store_true", help="any model that fairseq knows, not only of text")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="load any model that fairseq knows")
     for name in ("source", "target", "done"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
