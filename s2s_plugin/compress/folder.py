@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from fairseq import checkpoint_utils
 
+from ..saving import sync_files, sync_folder
+
 MODEL = "model.pt"
 
 
@@ -51,7 +53,9 @@ def new_folder(output: Path) -> Iterator[Path]:
     new.mkdir(parents=True)
     try:
         yield new
+        sync_files(new)
         new.replace(output)
+        sync_folder(output.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
