@@ -1,4 +1,4 @@
-"""What of fairseq this package replaces, in one table: the fault, the versions that have it, and the test that shows it.
+"""What of fairseq this package replaces, in one table: the fault, the versions that have it, the test that shows it.
 
 A replacement takes the place of a function of fairseq for the whole process, once, when the package is imported.
 `install()` goes through `PATCHES`; a patch whose `name` a later fairseq no longer has is an error of this table, not of

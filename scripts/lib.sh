@@ -231,7 +231,7 @@ sync_disk() { sync -f "$WORK" 2>/dev/null || sync; }
 # What is the same already is not written again.
 replace_file() { # file text
   if [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; then return 0; fi
-  if ! { printf '%s\n' "$2" >"$1.new"; } 2>/dev/null || ! sync_disk || ! mv -f "$1.new" "$1"; then
+  if ! { printf '%s\n' "$2" >"$1.new"; } 2>/dev/null || ! sync_disk || ! mv "$1.new" "$1"; then
     rm -f "$1.new"
     die "$1: cannot be written"
   fi

@@ -3,7 +3,8 @@
 usage: repair_checkpoints.py FOLDER
 
 With --user-dir s2s_plugin a kill, a full disk and a power cut leave whole files; what others wrote may be cut short,
-and a restart would fail. The newest whole checkpoint takes the place of a broken checkpoint_last.pt or checkpoint_best.pt.
+and a restart would fail. The newest whole checkpoint takes the place of a broken checkpoint_last.pt or
+checkpoint_best.pt.
 """
 
 import os

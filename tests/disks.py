@@ -29,7 +29,7 @@ class SmallDisk:
 
     def fill(self, leave: int = 0) -> None:
         """Takes all its room but for so many kilobytes, until `empty` is called."""
-        with contextlib.suppress(OSError), (self.path / "filler").open("wb") as file:
+        with contextlib.suppress(OSError), (self.path / "filler").open("ab") as file:
             file.write(bytes(max(0, self.free() - leave * 1024)))
 
     def empty(self) -> None:
