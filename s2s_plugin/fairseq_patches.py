@@ -5,8 +5,10 @@ A replacement takes the place of a function of fairseq for the whole process, on
 the user, so that a test compares the two.
 """
 
+import contextlib
 import functools
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -58,7 +60,7 @@ def save_whole(save):
 
 
 def copy_in_one_step(copy):
-    """Wraps `copy(src_path, dst_path, ...)`: a checkpoint gets a second name, and where there are none, a copy.
+    """Wraps `copy(src_path, dst_path, ...)`: a checkpoint gets a second name in its folder, and else a copy is made.
 
     So one that could be written has all its names, however full the disk is; a kill leaves the old file or the new one.
     """
@@ -67,10 +69,11 @@ def copy_in_one_step(copy):
     def link_or_copy(src_path, dst_path, *args, **kwargs):
         if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
             return copy(src_path, dst_path, *args, **kwargs)
-        try:
-            link_in_one_step(src_path, dst_path)
-        except OSError:
-            copy_whole(src_path, dst_path)
+        if os.path.dirname(src_path) == os.path.dirname(dst_path):
+            with contextlib.suppress(OSError):  # a file system without links
+                link_in_one_step(src_path, dst_path)
+                return True
+        copy_whole(src_path, dst_path)
         return True
 
     return link_or_copy

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 import torch
@@ -123,6 +124,12 @@ def test_a_checkpoint_is_copied_where_files_have_one_name(tmp_path, monkeypatch)
     last.write_bytes(b"old")
     assert PathManager.copy(str(first), str(last), overwrite=True)
     assert last.read_bytes() == first.read_bytes() and not last.samefile(first)
+    monkeypatch.undo()
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = tmp_path / "elsewhere" / "dict.txt"
+    assert PathManager.copy(str(first), str(elsewhere)) and not elsewhere.samefile(first)
+    shutil.rmtree(tmp_path / "elsewhere")
+    monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(saving.shutil, "copyfileobj", refuse)
     last.write_bytes(b"old")
     with pytest.raises(SaveError, match="Operation not permitted"):
