@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from fairseq import checkpoint_utils
 
-from ..saving import sync_files, sync_folder
+from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
 
 MODEL = "model.pt"
 
@@ -44,7 +44,9 @@ def options_of(state: dict, part: str) -> dict:
 def new_folder(output: Path) -> Iterator[Path]:
     """Context that gives a folder to fill, which takes the place of `output` at its end; an error leaves nothing.
 
-    Raises ValueError where there is something in `output`.
+    Raises:
+        ValueError: there is something in `output`.
+        SaveError: there is no room for it.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output {output}: there is something; name a new folder")
@@ -56,6 +58,10 @@ def new_folder(output: Path) -> Iterator[Path]:
         sync_files(new)
         new.replace(output)
         sync_folder(output.parent)
+    except OSError as error:
+        if isinstance(error, SaveError) or error.errno not in NO_ROOM:
+            raise
+        raise SaveError(output, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
