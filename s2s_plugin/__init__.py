@@ -11,5 +11,5 @@ from .models import attn_rnn_s2s, attn_rnn_s2t  # noqa: E402, F401
 from .tasks import attn_translation  # noqa: E402, F401
 from .translator import Hypothesis, Translation, Translator  # noqa: E402, F401
 
-checkpoints.install()
+checkpoints.allow_for_torch()
 fairseq_patches.install()

@@ -35,7 +35,16 @@ def read_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compute-dtype", help="float32, bfloat16 or int8 (as the model was made)")
     parser.add_argument("--no-shortlist", action="store_true", help="search the whole vocabulary all the same")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
+    add_trust(parser)
     return parser
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load any model that fairseq knows, not only those of text; a file never runs anything",
+    )
 
 
 def lines_at_hand(lines) -> Iterator[list[str]]:
@@ -96,7 +105,13 @@ def translate(words: list[str]) -> None:
         torch.set_num_threads(args.threads)
     device = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[args.device]
     shortlist = False if args.no_shortlist else None
-    translator = Translator.load(args.model, device=device, compute_dtype=args.compute_dtype, shortlist=shortlist)
+    translator = Translator.load(
+        args.model,
+        device=device,
+        compute_dtype=args.compute_dtype,
+        shortlist=shortlist,
+        trust_checkpoint=args.trust_checkpoint,
+    )
     search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
     options = {**search, "n_best": args.n_best, "max_tokens": args.max_tokens}
     translator.translate([], **options)  # so that mistakes show now
@@ -148,10 +163,11 @@ def shortlist(words: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="file to write (MODEL/shortlist, which translations then go by)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--size", type=int, default=100, help="candidates of a source word, at most")
+    add_trust(parser)
     args = parser.parse_args(words)
     if args.size < 1:
         raise ValueError(f"--size {args.size}: must be at least 1")
-    translator = Translator.load(args.model)
+    translator = Translator.load(args.model, trust_checkpoint=args.trust_checkpoint)
     output = args.output or args.model / SHORTLIST
     lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
     write_text_in_one_step(output, "".join(f"{line}\n" for line in lines))

@@ -5,6 +5,7 @@ A replacement takes the place of a function of fairseq for the whole process, on
 the user, so that a test compares the two.
 """
 
+import builtins
 import contextlib
 import functools
 import importlib
@@ -19,7 +20,8 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
-from .checkpoints import explain_errors
+from .checkpoints import TorchWithSafeLoad, build_within_sizes, load_within_sizes, name_the_file
+from .literals import read_literal
 from .saving import NO_ROOM, SaveError, copy_whole, link_in_one_step, save_in_one_step
 
 
@@ -30,7 +32,7 @@ class Patch(NamedTuple):
         name: what is replaced, with its module: `fairseq.checkpoint_utils.load_checkpoint_to_cpu`.
         replace: makes the replacement of the former function.
         fault: what fairseq does wrong.
-        since: the versions that do it.
+        since: the versions that do it, of those that import on Python 3.11: `all`, from 0.12.3 on.
         test: the file and test that fails without the replacement.
     """
 
@@ -109,42 +111,80 @@ def broadcast_plainly(broadcast):
     return broadcast_plain
 
 
-ALL = "all that import on Python 3.11 (0.12.3)"
+EVALUATING = (
+    "criterions.ctc data.audio.raw_audio_dataset data.codedataset models.fconv models.fconv_lm models.fconv_self_att "
+    "models.hubert.hubert models.lightconv_lm models.multires_hubert.multires_hubert "
+    "models.speech_to_text.s2t_wav_transformer models.transformer_lm models.wav2vec.wav2vec models.wav2vec.wav2vec2 "
+    "optim.adafactor optim.adam optim.adamax optim.cpu_adam optim.fused_lamb utils"
+).split()
+"""Modules of fairseq that call Python's `eval` on a setting or on a line of a file."""
+
 
 PATCHES = [
+    *(
+        Patch(
+            f"fairseq.{module}.eval",
+            lambda evaluate: read_literal,
+            "a setting, which may come out of a file, is run as Python; its own are literals",
+            "all",
+            "tests/test_hostile_settings.py::test_what_fairseq_evaluates_is_read_as_a_literal",
+        )
+        for module in EVALUATING
+    ),
+    Patch(
+        "fairseq.checkpoint_utils.torch",
+        TorchWithSafeLoad,
+        "torch.load without weights_only, which before 2.6 ran what a file said and since refuses fairseq's own",
+        "all",
+        "tests/test_checkpoints.py::test_anything_that_would_be_called_is_refused_and_not_run",
+    ),
     Patch(
         "fairseq.checkpoint_utils.load_checkpoint_to_cpu",
-        explain_errors,
-        "errors of a broken or hostile file do not name it",
-        ALL,
-        "tests/test_checkpoints.py::test_broken_files_are_named",
+        name_the_file,
+        "errors of a file that is no checkpoint do not name it",
+        "all",
+        "tests/test_checkpoints.py::test_what_is_no_checkpoint_is_named",
+    ),
+    Patch(
+        "fairseq.checkpoint_utils.load_model_ensemble_and_task",
+        load_within_sizes,
+        "settings of a short file build a model of any size before its parameters are compared",
+        "all",
+        "tests/test_hostile_settings.py::test_a_model_larger_than_its_file_takes_no_memory",
+    ),
+    Patch(
+        "fairseq.models.build_model",
+        build_within_sizes,
+        "the same",
+        "all",
+        "tests/test_hostile_settings.py::test_a_model_larger_than_its_file_takes_no_memory",
     ),
     Patch(
         "fairseq.distributed.utils.broadcast_object",
         broadcast_plainly,
         "what a resumed training sends its other processes is refused by torch.load",
-        ALL,
+        "all",
         "tests/cli/test_distributed.py::test_two_processes_resume_as_one_does",
     ),
     Patch(
         "fairseq.checkpoint_utils.torch_persistent_save",
         save_whole,
         "a second attempt goes on in the file of the first; a full disk leaves a part of a file for ever",
-        ALL,
+        "all",
         "tests/test_saving.py::test_a_checkpoint_is_saved_whole_or_not_at_all",
     ),
     Patch(
         "fairseq.file_io.PathManager.copy",
         copy_in_one_step,
         "a training killed while it copies a checkpoint leaves half of one; copies fill the disk",
-        ALL,
+        "all",
         "tests/cli/test_interrupted.py::test_a_checkpoint_is_replaced_in_one_step",
     ),
     Patch(
         "fairseq.distributed.utils.call_main",
         say_in_a_line,
         "a training whose checkpoint cannot be written ends in tracebacks",
-        ALL,
+        "all",
         "tests/cli/test_interrupted.py::test_a_training_goes_on_when_there_is_room_again",
     ),
 ]
@@ -164,14 +204,16 @@ def owner_of(name: str):
     raise ModuleNotFoundError(name)
 
 
+_INSTALLED = set()
+
+
 def install() -> None:
     """Puts every replacement in its place, once."""
     for patch in PATCHES:
         owner, attribute = owner_of(patch.name)
-        former = getattr(owner, attribute)
-        if getattr(former, "replaced_by_s2s_plugin", False):
+        if (patch.name, id(owner)) in _INSTALLED:
             continue
-        replacement = patch.replace(former)
-        replacement.replaced_by_s2s_plugin = True
+        _INSTALLED.add((patch.name, id(owner)))
+        replacement = patch.replace(getattr(owner, attribute, getattr(builtins, attribute, None)))
         is_static = isinstance(owner, type) and isinstance(vars(owner).get(attribute), staticmethod)
         setattr(owner, attribute, staticmethod(replacement) if is_static else replacement)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from fairseq.data.data_utils import post_process
 from torch import Tensor
 
+from .checkpoints import load_model
 from .modules.precision import check_compute_dtype
 
 MODEL, LANGUAGES, SEARCH, SHORTLIST = "model.pt", "languages", "search", "shortlist"
 """Files of a folder: the checkpoint, `src_lang=` and `tgt_lang=`, options of fairseq's search, words to search over."""
+
+WITHOUT_VALIDATION = {"eval_bleu": False, "eval_tokenized_bleu": False, "eval_bleu_tokenizer": None}
+"""Settings of the task that only a training needs."""
 
 SEARCH_OPTIONS = {
     "beam": (int, 1),
@@ -92,7 +96,13 @@ class Translator:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None, shortlist: bool | None = None
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        compute_dtype: str | None = None,
+        shortlist: bool | None = None,
+        trust_checkpoint: bool = False,
     ) -> "Translator":
         """Reads the folder `model` of a recipe.
 
@@ -102,11 +112,12 @@ class Translator:
             device: `cpu` or `cuda`, perhaps with a number: `cuda:1`.
             compute_dtype: `float32`, `bfloat16` or, on a CPU, `int8`; None: as the model was made.
             shortlist: whether searches go over the candidates in the file `shortlist` alone; None: if it is there.
+            trust_checkpoint: load any model that fairseq knows, not only those of text. A file never runs anything.
 
         Raises:
             FileNotFoundError: no such folder, or a file of it is missing.
             ValueError: `languages` or `search` cannot be read, unknown compute dtype, or a device that is not there.
-            CheckpointError: model.pt is no checkpoint.
+            CheckpointError: model.pt is no checkpoint, is broken, or is refused.
         """
         folder = Path(folder)
         for name in (MODEL, LANGUAGES):
@@ -120,9 +131,9 @@ class Translator:
         check_device(device)
         if compute_dtype is not None:
             check_compute_dtype(compute_dtype)
-        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang}
-        models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
-        set_compute_dtype(models[0], compute_dtype, device)
+        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang, **WITHOUT_VALIDATION}
+        model, _, task = load_model(folder / MODEL, overrides, trust_checkpoint=trust_checkpoint)
+        set_compute_dtype(model, compute_dtype, device)
         if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
             task.read_lexicon(folder / SHORTLIST)  # not as the model was trained
         encoder = None
@@ -130,7 +141,7 @@ class Translator:
             import sentencepiece
 
             encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{src_lang}.model"))
-        return cls(models[0].to(device), task, encoder, search)
+        return cls(model.to(device), task, encoder, search)
 
     def translate(
         self,

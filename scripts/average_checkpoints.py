@@ -18,10 +18,7 @@ import re
 import sys
 from collections.abc import Iterable
 
-import torch
-from fairseq import checkpoint_utils
-
-from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.checkpoints import CheckpointError, read_checked
 from s2s_plugin.compress.folder import options_of
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
@@ -92,8 +89,7 @@ def main() -> None:
     def models():
         # One after the other: with their optimizers' states they are large.
         for path in chosen:
-            checkpoint_utils.load_checkpoint_to_cpu(path)  # refuses what is none, and says why
-            result.update(torch.load(path, map_location="cpu", weights_only=True))
+            result.update(read_checked(path))
             if args.ema and "ema" not in result["extra_state"]:
                 raise ValueError(f"{path} holds no moving average: train with --store-ema")
             if options_of(result, "task").get("prune_target"):

@@ -60,3 +60,9 @@ def test_installing_twice_wraps_once():
     before = checkpoint_utils.load_checkpoint_to_cpu
     install()
     assert checkpoint_utils.load_checkpoint_to_cpu is before
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    torch.save({"model": {}, "cfg": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other.pt is not a checkpoint of fairseq: it lacks 'best_loss'"):
+        load(str(tmp_path / "other.pt"))

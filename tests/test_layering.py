@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops", "compress"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
     "scoring": (set(), {"fairseq"}),
-    "compress": ({"ops", "saving"}, {"fairseq", "tqdm"}),
+    "compress": ({"ops", "checkpoints", "saving"}, {"fairseq", "tqdm"}),
     "export": (
         {"models", "modules", "ops", "compress", "translator"},
         {"json", "numpy", "onnxruntime", "onnxscript", "sentencepiece", "unicodedata"},

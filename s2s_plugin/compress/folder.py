@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from fairseq import checkpoint_utils
-
+from ..checkpoints import read_checked
 from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
 
 MODEL = "model.pt"
@@ -20,8 +18,9 @@ def read_model(path: Path) -> dict:
         CheckpointError: `path` is no checkpoint.
         ValueError: it is of another architecture.
     """
-    checkpoint_utils.load_checkpoint_to_cpu(str(path))  # refuses what is none, and says why
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checked(path)
+    if not isinstance(state.get("cfg"), dict):
+        raise ValueError(f"{path}: holds no settings in the form of fairseq 0.12")
     options = options_of(state, "model")
     arch = options.get("arch") or options.get("_name")
     if not str(arch).startswith("attn_rnn_"):

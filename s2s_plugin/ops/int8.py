@@ -156,8 +156,14 @@ def quantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dequantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters in float32 again; others are left alone. Packing them in eight bits gives the same q and s."""
+    """The parameters in float32 again; others are left alone. Packing them in eight bits gives the same q and s.
+
+    Raises ValueError for factors that are not one a row of a matrix.
+    """
     scales = {name.removesuffix(SCALE): scale for name, scale in state.items() if name.endswith(SCALE)}
+    for name, scale in scales.items():
+        if name not in state or state[name].dim() != 2 or scale.shape != (len(state[name]), 1):
+            raise ValueError(f"the factors of {name} are not one a row")
     return {
         name: tensor.float() * scales[name] if name in scales else tensor
         for name, tensor in state.items() if not name.endswith(SCALE)

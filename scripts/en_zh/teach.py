@@ -73,11 +73,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--beside", action="store_true", help="keep people's translations, too")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="load any model that fairseq knows")
     for name in ("source", "target", "done"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    translator = Translator.load(args.model, device=args.device)
+    translator = Translator.load(args.model, device=args.device, trust_checkpoint=args.trust_checkpoint)
     count, empty, same = teach(translator, args.source, args.target, args.done, args.beside)
     print(f"{count:,} sentences, {same:,} as the references, {empty:,} left as they were")
 
