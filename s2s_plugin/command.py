@@ -16,6 +16,7 @@ from .compress.folder import rewrite_folder
 from .compress.lexicon import learn_lexicon
 from .compress.pack import pack_checkpoint
 from .compress.quantize import quantize_checkpoint
+from .saving import write_text_in_one_step
 from .translator import SHORTLIST, Translation, Translator
 
 MOST_LINES = 1000
@@ -169,9 +170,7 @@ def shortlist(words: list[str]) -> None:
     translator = Translator.load(args.model, trust_checkpoint=args.trust_checkpoint)
     output = args.output or args.model / SHORTLIST
     lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
-    new = output.with_name(output.name + ".new")
-    new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    new.replace(output)
+    write_text_in_one_step(output, "".join(f"{line}\n" for line in lines))
     print(f"{output}: {len(lines):,} candidates")
 
 

@@ -6,9 +6,12 @@ the user, so that a test compares the two.
 """
 
 import builtins
+import contextlib
 import functools
 import importlib
 import os
+import sys
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +22,7 @@ from omegaconf import OmegaConf
 
 from .checkpoints import TorchWithSafeLoad, build_within_sizes, load_within_sizes, name_the_file
 from .literals import read_literal
+from .saving import NO_ROOM, SaveError, copy_whole, link_in_one_step, save_in_one_step
 
 
 class Patch(NamedTuple):
@@ -39,18 +43,56 @@ class Patch(NamedTuple):
     test: str
 
 
+def save_whole(save):
+    """Wraps `save(obj, filename, async_write)` so that each attempt writes a file anew, beside the old one."""
+
+    @functools.wraps(save)
+    def save_beside(obj, filename, async_write=False):
+        if async_write or not PathManager.supports_rename(filename):
+            return save(obj, filename, async_write)
+        for seconds in (2.5, 2.5, None):
+            try:
+                return save_in_one_step(obj, filename)
+            except SaveError as error:
+                if seconds is None or error.errno in NO_ROOM:
+                    raise
+                time.sleep(seconds)
+
+    return save_beside
+
+
 def copy_in_one_step(copy):
-    """Wraps `copy(src_path, dst_path, ...)` so that a killed training leaves the old checkpoint or the new one."""
+    """Wraps `copy(src_path, dst_path, ...)`: a checkpoint gets a second name in its folder, and else a copy is made.
+
+    So one that could be written has all its names, however full the disk is; a kill leaves the old file or the new one.
+    """
 
     @functools.wraps(copy)
-    def copy_then_rename(src_path, dst_path, *args, **kwargs):
-        if PathManager.path_requires_pathmanager(dst_path):
+    def link_or_copy(src_path, dst_path, *args, **kwargs):
+        if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
             return copy(src_path, dst_path, *args, **kwargs)
-        done = copy(src_path, f"{dst_path}.tmp", *args, **kwargs)
-        os.replace(f"{dst_path}.tmp", dst_path)
-        return done
+        if os.path.dirname(src_path) == os.path.dirname(dst_path):
+            with contextlib.suppress(OSError):  # a file system without links
+                link_in_one_step(src_path, dst_path)
+                return True
+        copy_whole(src_path, dst_path)
+        return True
 
-    return copy_then_rename
+    return link_or_copy
+
+
+def say_in_a_line(call_main):
+    """Wraps `call_main(cfg, main)`, in which the commands run: one that cannot save ends with a line for people."""
+
+    @functools.wraps(call_main)
+    def call_or_say(*args, **kwargs):
+        try:
+            return call_main(*args, **kwargs)
+        except SaveError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    return call_or_say
 
 
 def broadcast_plainly(broadcast):
@@ -125,11 +167,25 @@ PATCHES = [
         "tests/cli/test_distributed.py::test_two_processes_resume_as_one_does",
     ),
     Patch(
+        "fairseq.checkpoint_utils.torch_persistent_save",
+        save_whole,
+        "a second attempt goes on in the file of the first; a full disk leaves a part of a file for ever",
+        "all",
+        "tests/test_saving.py::test_a_checkpoint_is_saved_whole_or_not_at_all",
+    ),
+    Patch(
         "fairseq.file_io.PathManager.copy",
         copy_in_one_step,
-        "a training killed while it copies a checkpoint leaves half of one",
+        "a training killed while it copies a checkpoint leaves half of one; copies fill the disk",
         "all",
         "tests/cli/test_interrupted.py::test_a_checkpoint_is_replaced_in_one_step",
+    ),
+    Patch(
+        "fairseq.distributed.utils.call_main",
+        say_in_a_line,
+        "a training whose checkpoint cannot be written ends in tracebacks",
+        "all",
+        "tests/cli/test_interrupted.py::test_a_training_goes_on_when_there_is_room_again",
     ),
 ]
 

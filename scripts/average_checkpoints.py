@@ -14,17 +14,15 @@ https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its siz
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterable
-
-import torch
 
 from s2s_plugin.checkpoints import CheckpointError, read_checked
 from s2s_plugin.compress.folder import options_of
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
+from s2s_plugin.saving import save_in_one_step
 
 
 def average(states: Iterable[dict]) -> dict:
@@ -104,8 +102,7 @@ def main() -> None:
         averaged[name].masked_fill_(places, 0)
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.
     result.update(model=averaged, last_optimizer_state=None)
-    torch.save(result, args.output + ".new")
-    os.replace(args.output + ".new", args.output)
+    save_in_one_step(result, args.output)
 
 
 if __name__ == "__main__":

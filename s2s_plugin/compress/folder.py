@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..checkpoints import read_checked
+from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
 
 MODEL = "model.pt"
 
@@ -42,7 +43,9 @@ def options_of(state: dict, part: str) -> dict:
 def new_folder(output: Path) -> Iterator[Path]:
     """Context that gives a folder to fill, which takes the place of `output` at its end; an error leaves nothing.
 
-    Raises ValueError where there is something in `output`.
+    Raises:
+        ValueError: there is something in `output`.
+        SaveError: there is no room for it.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output {output}: there is something; name a new folder")
@@ -51,7 +54,13 @@ def new_folder(output: Path) -> Iterator[Path]:
     new.mkdir(parents=True)
     try:
         yield new
+        sync_files(new)
         new.replace(output)
+        sync_folder(output.parent)
+    except OSError as error:
+        if isinstance(error, SaveError) or error.errno not in NO_ROOM:
+            raise
+        raise SaveError(output, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -7,10 +7,9 @@ too: see `ops/int8.py`. A packed model stays packed.
 
 from pathlib import Path
 
-import torch
-
 from ..ops.int8 import SCALE, quantize_state
 from ..ops.sparse import is_packed, pack_state, unpack_state
+from ..saving import save_in_one_step
 from .folder import options_of, read_model
 
 
@@ -27,4 +26,4 @@ def quantize_checkpoint(path: Path, output: Path) -> None:
     options_of(state, "model")["compute_dtype"] = "int8"
     small = quantize_state(unpack_state(state["model"]))
     state["model"] = pack_state(small) if is_packed(state["model"]) else small
-    torch.save(state, output)
+    save_in_one_step(state, output)

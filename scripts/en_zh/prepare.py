@@ -14,6 +14,7 @@ import argparse
 import gzip
 import hashlib
 import heapq
+import io
 import itertools
 import os
 import re
@@ -254,13 +255,14 @@ def learn_vocabulary(
 
     # The generator has a seed of its own, so that the same text gives the same model.
     sentencepiece.set_random_generator_seed(1)
+    learnt = io.BytesIO()  # sentencepiece would say nothing of a file that it cannot write
     lines = sum(1 for text in texts for _ in text.open("rb"))
     names = " and ".join(text.name for text in texts)
     options = {"input_sentence_size": sample, "shuffle_input_sentence": True} if lines > sample else {}
     try:
         sentencepiece.SentencePieceTrainer.train(
             input=[str(text) for text in texts],
-            model_prefix=str(model.with_suffix("")),
+            model_writer=learnt,
             model_type=kind,
             vocab_size=size,
             hard_vocab_limit=False,
@@ -276,6 +278,7 @@ def learn_vocabulary(
                 f"a vocabulary of {size} is too small for {names}: the characters alone take {few.group(2)} pieces"
             ) from None
         raise BadInput(f"sentencepiece cannot learn from {names}: {str(error).strip()}") from None
+    model.write_bytes(learnt.getvalue())
     return sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
 
 
@@ -420,6 +423,8 @@ def main() -> None:
         args.run(args)
     except BadInput as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or args.work}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ def main() -> None:
             said.append(f"{count:,} {split}" + (f" ({cut:,} cut to {args.lead_words} words)" if cut else ""))
     except BadInput as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or args.output}: {error.strerror}")
     print(", ".join(said))
 
 
