@@ -67,6 +67,29 @@ def broadcast_plainly(broadcast):
     return broadcast_plain
 
 
+def check_recordings(init):
+    """Wraps `SpeechToTextDataset.__init__` so that a manifest names recordings below the folder of the data or, where
+    config.yaml has one, its `audio_root`, and no others.
+
+    What counts is the name: a folder of recordings may well be a link to another disk.
+    """
+
+    @functools.wraps(init)
+    def init_checked(self, split, is_train_split, cfg, audio_paths, *args, **kwargs):
+        roots = [os.path.abspath(root) for root in (cfg.root, cfg.audio_root) if root]
+        for path in audio_paths:
+            # fairseq takes a relative name without an `audio_root` from the working directory.
+            homes = roots if cfg.audio_root or os.path.isabs(path) else [*roots, os.getcwd()]
+            if not any(os.path.abspath(path).startswith(os.path.join(home, "")) for home in homes):
+                raise ValueError(
+                    f"{cfg.root}/{split}.tsv: {path!r} is outside {' and '.join(homes)}; the line audio_root in "
+                    "config.yaml names the folder of recordings"
+                )
+        return init(self, split, is_train_split, cfg, audio_paths, *args, **kwargs)
+
+    return init_checked
+
+
 ALL = "all that import on Python 3.11 (0.12.3)"
 
 PATCHES = [
@@ -76,6 +99,13 @@ PATCHES = [
         "errors of a broken or hostile file do not name it",
         ALL,
         "tests/test_checkpoints.py::test_broken_files_are_named",
+    ),
+    Patch(
+        "fairseq.data.audio.speech_to_text_dataset.SpeechToTextDataset.__init__",
+        check_recordings,
+        "a manifest of recordings reads any file",
+        ALL,
+        "tests/cli/test_speech.py::test_a_manifest_names_no_files_elsewhere",
     ),
     Patch(
         "fairseq.distributed.utils.broadcast_object",
