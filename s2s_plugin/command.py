@@ -16,7 +16,8 @@ from .compress.folder import rewrite_folder
 from .compress.lexicon import learn_lexicon
 from .compress.pack import pack_checkpoint
 from .compress.quantize import quantize_checkpoint
-from .translator import SHORTLIST, Translation, Translator
+from .folder import SHORTLIST, changing
+from .translator import Translation, Translator
 
 MOST_LINES = 1000
 END = None
@@ -155,7 +156,8 @@ def shortlist(words: list[str]) -> None:
     lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
     new = output.with_name(output.name + ".new")
     new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    new.replace(output)
+    with changing(output.parent):
+        new.replace(output)
     print(f"{output}: {len(lines):,} candidates")
 
 

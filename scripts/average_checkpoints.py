@@ -18,12 +18,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from fairseq import checkpoint_utils
 
 from s2s_plugin.checkpoints import CheckpointError
 from s2s_plugin.compress.folder import options_of
+from s2s_plugin.folder import forget_sum
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
 
@@ -107,6 +109,7 @@ def main() -> None:
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.
     result.update(model=averaged, last_optimizer_state=None)
     torch.save(result, args.output + ".new")
+    forget_sum(Path(args.output))
     os.replace(args.output + ".new", args.output)
 
 

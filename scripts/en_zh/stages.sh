@@ -63,7 +63,8 @@ text_stage() {
 teacher_sum() {
   local file files=()
   for file in "$opt_teacher"/*; do
-    if [ -f "$file" ]; then files+=("$file"); fi
+    # Not the sums of the others, which folders of earlier versions lack.
+    if [ -f "$file" ] && [ "${file##*/}" != SHA256SUMS ]; then files+=("$file"); fi
   done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
 }
@@ -180,6 +181,7 @@ ready_training() {
   fi
   # The folder of the model says from the start how its texts are encoded, so that no checkpoint is ever without.
   mkdir -p "$WORK/checkpoints" "$WORK/model"
+  rm -f "$WORK/model/SHA256SUMS"
   cp "$WORK/spm/"*.model "$WORK/data-bin/"dict.*.txt "$WORK/model/"
   printf 'src_lang=%s\ntgt_lang=%s\n' "$opt_src_lang" "$opt_tgt_lang" >"$WORK/model/languages"
   printf '%s\n' "$TRAINING" >"$WORK/checkpoints/settings"
@@ -268,6 +270,7 @@ model_stage() {
   fi
   # How `python -m s2s_plugin translate` searches; what a recipe sets comes last and rules.
   printf '%s\n' "--max-len-a 2 --max-len-b 10 ${SEARCH_ARGS[*]}" >"$WORK/model/search"
+  write_sums "$WORK/model"
 }
 
 # Sets CHECKPOINTS, arguments of average_checkpoints.py, and CHOICE, which says in words what they are.

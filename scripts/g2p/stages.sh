@@ -119,6 +119,7 @@ train_stage() { # language seed
 # Leaves model.pt alone: with the optimizer's state the checkpoints are many times as large.
 average_checkpoints() { # language run
   local checkpoints
+  rm -f "$2/SHA256SUMS"
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   checkpoints=("$2"/checkpoints/checkpoint[0-9]*.pt)
   logged "average-$1" "$PY" scripts/average_checkpoints.py --output "$2/model.pt" "${checkpoints[@]}"
@@ -136,7 +137,9 @@ measure_stage() { # language seed dev|test
     input_stamp "$input"
     settings_of beam lenpen
   )
+  rm -f "$run/SHA256SUMS"
   printf '%s\n' "--beam $opt_beam --lenpen $opt_lenpen" >"$run/search"
+  write_sums "$run"
   stage_due "$name" "$settings" || return 0
   logged "$name" fairseq-generate "$data" --user-dir s2s_plugin --task attn_translation --cpu --num-workers 0 \
     --source-lang word --target-lang phoneme --path "$run/model.pt" --gen-subset "$subset" --batch-size 128 \

@@ -76,6 +76,7 @@ train_stage() {
     while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
     mkdir -p "$WORK/old-$number"
     mv "$WORK/checkpoints" "$WORK/old-$number/"
+    rm -f "$WORK/SHA256SUMS"
     mv "$WORK/logs/train.log" "$WORK/model.pt" "$WORK/old-$number/" 2>/dev/null || true
     rm -f "$WORK/stamps/training"
     say training "from the start, for a change of: $(describe_change "$former" "$settings"); the former one is now in $WORK/old-$number"
@@ -96,6 +97,7 @@ train_stage() {
     ${dtype[@]+"${dtype[@]}"} --save-dir "$WORK/checkpoints" --log-format json --log-interval 20
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "$WORK"/checkpoints/checkpoint[0-9]*.pt
+  write_sums "$WORK"
   stage_done training "$settings"
 }
 
