@@ -16,8 +16,9 @@ from .compress.folder import rewrite_folder
 from .compress.lexicon import learn_lexicon
 from .compress.pack import pack_checkpoint
 from .compress.quantize import quantize_checkpoint
+from .folder import SHORTLIST, changing
 from .saving import write_text_in_one_step
-from .translator import SHORTLIST, Translation, Translator
+from .translator import Translation, Translator
 
 MOST_LINES = 1000
 END = None
@@ -170,7 +171,8 @@ def shortlist(words: list[str]) -> None:
     translator = Translator.load(args.model, trust_checkpoint=args.trust_checkpoint)
     output = args.output or args.model / SHORTLIST
     lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
-    write_text_in_one_step(output, "".join(f"{line}\n" for line in lines))
+    with changing(output.parent):
+        write_text_in_one_step(output, "".join(f"{line}\n" for line in lines))
     print(f"{output}: {len(lines):,} candidates")
 
 

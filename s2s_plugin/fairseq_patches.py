@@ -111,6 +111,29 @@ def broadcast_plainly(broadcast):
     return broadcast_plain
 
 
+def check_recordings(init):
+    """Wraps `SpeechToTextDataset.__init__` so that a manifest names recordings below the folder of the data or, where
+    config.yaml has one, its `audio_root`, and no others.
+
+    What counts is the name: a folder of recordings may well be a link to another disk.
+    """
+
+    @functools.wraps(init)
+    def init_checked(self, split, is_train_split, cfg, audio_paths, *args, **kwargs):
+        roots = [os.path.abspath(root) for root in (cfg.root, cfg.audio_root) if root]
+        for path in audio_paths:
+            # fairseq takes a relative name without an `audio_root` from the working directory.
+            homes = roots if cfg.audio_root or os.path.isabs(path) else [*roots, os.getcwd()]
+            if not any(os.path.abspath(path).startswith(os.path.join(home, "")) for home in homes):
+                raise ValueError(
+                    f"{cfg.root}/{split}.tsv: {path!r} is outside {' and '.join(homes)}; the line audio_root in "
+                    "config.yaml names the folder of recordings"
+                )
+        return init(self, split, is_train_split, cfg, audio_paths, *args, **kwargs)
+
+    return init_checked
+
+
 EVALUATING = (
     "criterions.ctc data.audio.raw_audio_dataset data.codedataset models.fconv models.fconv_lm models.fconv_self_att "
     "models.hubert.hubert models.lightconv_lm models.multires_hubert.multires_hubert "
@@ -158,6 +181,13 @@ PATCHES = [
         "the same",
         "all",
         "tests/test_hostile_settings.py::test_a_model_larger_than_its_file_takes_no_memory",
+    ),
+    Patch(
+        "fairseq.data.audio.speech_to_text_dataset.SpeechToTextDataset.__init__",
+        check_recordings,
+        "a manifest of recordings reads any file",
+        "all",
+        "tests/cli/test_speech.py::test_a_manifest_names_no_files_elsewhere",
     ),
     Patch(
         "fairseq.distributed.utils.broadcast_object",

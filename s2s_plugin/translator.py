@@ -14,24 +14,22 @@ from fairseq.data.data_utils import post_process
 from torch import Tensor
 
 from .checkpoints import load_model
+from .folder import LANGUAGES, MODEL, SEARCH, SHORTLIST, check_folder, read_languages, read_settings
 from .modules.precision import check_compute_dtype
-
-MODEL, LANGUAGES, SEARCH, SHORTLIST = "model.pt", "languages", "search", "shortlist"
-"""Files of a folder: the checkpoint, `src_lang=` and `tgt_lang=`, options of fairseq's search, words to search over."""
 
 WITHOUT_VALIDATION = {"eval_bleu": False, "eval_tokenized_bleu": False, "eval_bleu_tokenizer": None}
 """Settings of the task that only a training needs."""
 
 SEARCH_OPTIONS = {
-    "beam": (int, 1),
-    "lenpen": (float, 0),
-    "unkpen": (float, None),
-    "max_len_a": (float, 0),
-    "max_len_b": (int, 0),
-    "min_len": (int, 0),
-    "no_repeat_ngram_size": (int, 0),
+    "beam": (int, 1, 1000),
+    "lenpen": (float, 0, 1000),
+    "unkpen": (float, -1e9, 1e9),
+    "max_len_a": (float, 0, 1000),
+    "max_len_b": (int, 0, 1_000_000),
+    "min_len": (int, 0, 1_000_000),
+    "no_repeat_ngram_size": (int, 0, 1_000_000),
 }
-"""Those that can be set, as fairseq-generate names them: type and least value."""
+"""Those that can be set, as fairseq-generate names them: type, least and largest value."""
 
 
 class Hypothesis(NamedTuple):
@@ -116,17 +114,19 @@ class Translator:
 
         Raises:
             FileNotFoundError: no such folder, or a file of it is missing.
-            ValueError: `languages` or `search` cannot be read, unknown compute dtype, or a device that is not there.
+            ValueError: `languages` or `search` cannot be read, a file that is not what `SHA256SUMS` says, a link out of
+                the folder, unknown compute dtype, or a device that is not there.
             CheckpointError: model.pt is no checkpoint, is broken, or is refused.
         """
         folder = Path(folder)
         for name in (MODEL, LANGUAGES):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder}: there is no {name}; give the folder `model` that a recipe made")
+        check_folder(folder)
         src_lang, tgt_lang = read_languages(folder / LANGUAGES)
         for lang in (src_lang, tgt_lang):
             if not (folder / f"dict.{lang}.txt").is_file():
-                raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt")
+                raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt for what {folder / LANGUAGES} names")
         search = read_search(folder / SEARCH) if (folder / SEARCH).is_file() else {}
         check_device(device)
         if compute_dtype is not None:
@@ -136,11 +136,8 @@ class Translator:
         set_compute_dtype(model, compute_dtype, device)
         if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
             task.read_lexicon(folder / SHORTLIST)  # not as the model was trained
-        encoder = None
-        if (folder / f"{src_lang}.model").is_file():
-            import sentencepiece
-
-            encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{src_lang}.model"))
+        pieces = folder / f"{src_lang}.model"
+        encoder = read_pieces(pieces) if pieces.is_file() else None
         return cls(model.to(device), task, encoder, search)
 
     def translate(
@@ -247,26 +244,26 @@ def clean(text: str) -> str:
 
 
 def check_search(options: dict) -> dict:
-    """The options, as numbers. Raises ValueError for one that is unknown, no number, or too small."""
+    """The options, as numbers. Raises ValueError for one that is unknown, no number, too small or too large."""
     checked = {}
     for name, value in options.items():
         if name not in SEARCH_OPTIONS:
             raise ValueError(f"unknown option {name!r} of the search: choose from {', '.join(SEARCH_OPTIONS)}")
-        kind, least = SEARCH_OPTIONS[name]
+        kind, least, largest = SEARCH_OPTIONS[name]
         number = "a whole number" if kind is int else "a number"
         try:
             checked[name] = kind(value)
-            fits = checked[name] == float(value) and (least is None or checked[name] >= least)
-        except (TypeError, ValueError):
+            fits = checked[name] == float(value) and least <= checked[name] <= largest
+        except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits:
-            raise ValueError(f"{name} {value}: must be {number}" + ("" if least is None else f" of at least {least}"))
+            raise ValueError(f"{name} {value}: must be {number} of at least {least} and at most {largest}")
     return checked
 
 
 def read_search(path: Path) -> dict:
     """From a line of words such as `--beam 5 --max-len-a 2`. Raises ValueError for anything else."""
-    words = path.read_text(encoding="utf-8").split()
+    words = read_settings(path).split()
     names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
         raise ValueError(f"{path}: {' '.join(words)!r} are no options with a value each")
@@ -274,15 +271,6 @@ def read_search(path: Path) -> dict:
         return check_search(dict(zip(names, words[1::2], strict=True)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def read_languages(path: Path) -> tuple[str, str]:
-    """Source and target. Raises ValueError where one is not said."""
-    said = dict(line.partition("=")[::2] for line in path.read_text(encoding="utf-8").split())
-    missing = [name for name in ("src_lang", "tgt_lang") if not said.get(name)]
-    if missing:
-        raise ValueError(f"{path}: no line {missing[0]}=LANG")
-    return said["src_lang"], said["tgt_lang"]
 
 
 def set_compute_dtype(model, compute_dtype: str | None, device: str) -> None:
@@ -299,6 +287,16 @@ def set_compute_dtype(model, compute_dtype: str | None, device: str) -> None:
             part.compute_dtype = compute_dtype
     if not device.startswith("cpu") and any(part.compute_dtype == "int8" for part in parts):
         raise ValueError(f"device {device}: eight bits are for CPUs; say float32 or bfloat16 for compute_dtype")
+
+
+def read_pieces(path: Path):
+    """A SentencePieceProcessor. Raises ValueError for a file that is no model of sentencepiece."""
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no model of sentencepiece, or damaged ({' '.join(str(error).split())})") from None
 
 
 def check_device(device: str) -> None:

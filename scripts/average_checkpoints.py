@@ -17,9 +17,11 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from s2s_plugin.checkpoints import CheckpointError, read_checked
 from s2s_plugin.compress.folder import options_of
+from s2s_plugin.folder import forget_sum
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
 from s2s_plugin.saving import save_in_one_step
@@ -102,6 +104,7 @@ def main() -> None:
         averaged[name].masked_fill_(places, 0)
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.
     result.update(model=averaged, last_optimizer_state=None)
+    forget_sum(Path(args.output))
     save_in_one_step(result, args.output)
 
 

@@ -472,6 +472,12 @@ check_train_args() { # line-of-the-stamp-or-nothing further-argument...
   fi
 }
 
+# Writes the sums of a model's folder, which whoever loads it checks. Before a file of it changes they have to go, so that
+# a run that is broken off leaves none that are wrong.
+write_sums() { # folder
+  "$PY" -P s2s_plugin/folder.py "$1"
+}
+
 # Two runs in one folder would overwrite each other's work. The lock ends with the last process that holds it. Whoever has
 # it clears up what the one before left.
 lock_work() {

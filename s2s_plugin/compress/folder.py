@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..checkpoints import read_checked
+from ..folder import MODEL, SUMS, check_folder, is_of_model, leads_out, write_sums
 from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
-
-MODEL = "model.pt"
 
 
 def read_model(path: Path) -> dict:
@@ -41,7 +40,8 @@ def options_of(state: dict, part: str) -> dict:
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """Context that gives a folder to fill, which takes the place of `output` at its end; an error leaves nothing.
+    """Context that gives a folder to fill, which takes the place of `output` at its end, with sums of its files; an
+    error leaves nothing.
 
     Raises:
         ValueError: there is something in `output`.
@@ -54,6 +54,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     new.mkdir(parents=True)
     try:
         yield new
+        write_sums(new)
         sync_files(new)
         new.replace(output)
         sync_folder(output.parent)
@@ -68,17 +69,20 @@ def new_folder(output: Path) -> Iterator[Path]:
 def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], None]) -> tuple[int, int]:
     """Writes the folder `model` of a recipe anew in `output`. Returns the bytes of its model before and after.
 
-    Args: rewrite, called with model.pt and the file to write in its place; all other files are copied.
+    Args: rewrite, called with model.pt and the file to write in its place; all other files are copied, but for links
+        out of the folder that are no part of a model.
 
     Raises:
         FileNotFoundError: no model.pt.
-        ValueError: there is something in `output`; and what `rewrite` raises, after which nothing is left.
+        ValueError: there is something in `output`, or what `check_folder` and `rewrite` raise; then nothing is left.
     """
     if not (folder / MODEL).is_file():
         raise FileNotFoundError(f"{folder}: there is no {MODEL}; give the folder `model` that a recipe made")
+    check_folder(folder)
     with new_folder(output) as new:
         rewrite(folder / MODEL, new / MODEL)
         for file in folder.iterdir():
-            if file.is_file() and file.name != MODEL:
+            is_copied = is_of_model(file.name) or not leads_out(file)
+            if file.is_file() and is_copied and file.name not in (MODEL, SUMS):
                 shutil.copy(file, new)
     return (folder / MODEL).stat().st_size, (output / MODEL).stat().st_size

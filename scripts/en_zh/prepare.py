@@ -26,6 +26,8 @@ from pathlib import Path
 
 SPLITS = ("train", "valid", "test")
 TESTS = ("test", "test2")
+LONGEST = 1 << 24
+"""Bytes of a line, at most: a small gzip file can hold one that fills the memory."""
 Pair = tuple[str, str]
 
 
@@ -46,14 +48,16 @@ def read_lines(path: Path) -> Iterator[str]:
     """The cleaned lines of a text file.
 
     Raises:
-        BadInput: the file is missing, is empty, or is not UTF-8; in the last case with the line's number.
+        BadInput: the file is missing or empty, or a line is not UTF-8 or too long; then with the line's number.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+                if len(raw) == LONGEST:
+                    raise BadInput(f"{path}, line {number}: longer than {LONGEST:,} bytes")
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

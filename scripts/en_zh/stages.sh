@@ -63,7 +63,8 @@ text_stage() {
 teacher_sum() {
   local file files=()
   for file in "$opt_teacher"/*; do
-    if [ -f "$file" ]; then files+=("$file"); fi
+    # Not the sums of the others, which folders of earlier versions lack.
+    if [ -f "$file" ] && [ "${file##*/}" != SHA256SUMS ]; then files+=("$file"); fi
   done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
 }
@@ -162,6 +163,7 @@ ready_training() {
   fi
   # The folder of the model says from the start how its texts are encoded, so that no checkpoint is ever without.
   mkdir -p "$WORK/checkpoints" "$WORK/model"
+  rm -f "$WORK/model/SHA256SUMS"
   copy_into "$WORK/model" "$WORK/spm/"*.model "$WORK/data-bin/"dict.*.txt
   replace_file "$WORK/model/languages" "src_lang=$opt_src_lang"$'\n'"tgt_lang=$opt_tgt_lang"
   replace_file "$WORK/checkpoints/settings" "$TRAINING"
@@ -254,6 +256,7 @@ model_stage() {
   fi
   # How `python -m s2s_plugin translate` searches; what a recipe sets comes last and rules.
   replace_file "$WORK/model/search" "--max-len-a 2 --max-len-b 10 ${SEARCH_ARGS[*]}"
+  write_sums "$WORK/model"
 }
 
 # Sets CHECKPOINTS, arguments of average_checkpoints.py, and CHOICE, which says in words what they are.

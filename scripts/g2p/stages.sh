@@ -111,6 +111,7 @@ train_stage() { # language seed
 }
 
 average_checkpoints() { # language run
+  rm -f "$2/SHA256SUMS"
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   find_last_epochs "$2/checkpoints" "$opt_average"
   logged "average-$1" "$PY" scripts/average_checkpoints.py --output "$2/model.pt" "${CHECKPOINTS[@]}"
@@ -127,7 +128,9 @@ measure_stage() { # language seed dev|test
     input_stamp "$input"
     settings_of beam lenpen
   )
+  rm -f "$run/SHA256SUMS"
   replace_file "$run/search" "--beam $opt_beam --lenpen $opt_lenpen"
+  write_sums "$run"
   stage_due "$name" "$settings" || return 0
   logged "$name" fairseq-generate "$data" --user-dir s2s_plugin --task attn_translation --cpu --num-workers 0 \
     --source-lang word --target-lang phoneme --path "$run/model.pt" --gen-subset "$subset" --batch-size 128 \

@@ -71,12 +71,16 @@ def draw(path: Path, heard: list[Heard], font: Path | None = None) -> None:
     """Writes the picture; raises ValueError for another ending than .png, .svg and .pdf, and for a font that is none.
 
     Characters that no font here has are told of in a warning, and drawn as boxes."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sys.path.insert(0, str(ROOT / "scripts"))
     from attention_fonts import BUNDLED, find_fonts
+    from attention_weights import printable
 
+    rcParams["text.usetex"] = False  # names and symbols are no TeX
+    heard = [one._replace(name=printable(one.name), symbols=[*map(printable, one.symbols)]) for one in heard]
     try:
         fonts = find_fonts((symbol for one in heard for symbol in (*one.symbols, one.name)), font)
     except ValueError as error:

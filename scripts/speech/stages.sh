@@ -73,6 +73,7 @@ train_stage() {
   fi
   former=$(cat "$WORK/checkpoints/settings" 2>/dev/null || true)
   if [ -n "$former" ] && [ "$former" != "$settings" ]; then
+    rm -f "$WORK/SHA256SUMS"
     set_aside stamps/training checkpoints model.pt logs/train.log
     say training "from the start, for a change of: $(describe_change "$former" "$settings"); the former one is now in $ASIDE"
   fi
@@ -93,6 +94,7 @@ train_stage() {
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
   find_last_epochs "$WORK/checkpoints" "$opt_average"
   logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "${CHECKPOINTS[@]}"
+  write_sums "$WORK"
   stage_done training "$settings"
 }
 
