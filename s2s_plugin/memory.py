@@ -1,0 +1,21 @@
+"""The memory of a training on a CPU, bounded when one starts.
+
+oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, as
+many more, which hold kernels, too. One takes about half a megabyte, all of them more than a gigabyte once the batches of
+an epoch have come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their
+capacity from the environment at the first product of the process; torch has no other door to them.
+"""
+
+import os
+
+CAPACITY = 128
+"""Of each cache, in kernels: a batch has products of about 40 shapes, in a model of four layers of about 100."""
+VARIABLES = (("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"), ("LRU_CACHE_CAPACITY",))
+"""The variable of each cache, with its former name."""
+
+
+def bound_caches() -> None:
+    """Sets the capacities where the user has not. Where the process has formed a product before, that is too late."""
+    for names in VARIABLES:
+        if not any(name in os.environ for name in names):
+            os.environ[names[0]] = str(CAPACITY)

@@ -1,0 +1,93 @@
+"""What a training holds of the machine's memory."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from s2s_plugin.memory import CAPACITY, VARIABLES, bound_caches
+from s2s_plugin.ops.products import uses_onednn
+from tests.helpers import ROOT, environment, run_preprocess, write_parallel
+
+SCRIPT = ROOT / "scripts" / "training_memory.py"
+measured = pytest.mark.skipif(
+    not Path("/proc/self/status").exists() or not uses_onednn(torch.zeros(2, 2)),
+    reason="the memory is read from /proc; and without oneDNN there are no caches",
+)
+STARTED = """
+import contextlib, os
+before = dict(os.environ)
+import s2s_plugin
+from fairseq.trainer import Trainer
+assert dict(os.environ) == before
+with contextlib.suppress(AttributeError):
+    Trainer(None, None, None, None)
+print({name: value for name, value in os.environ.items() if before.get(name) != value})
+"""
+
+
+def outside(**changes) -> dict:
+    """A user's environment, without what a training in the tests' own process has left in this one."""
+    names = {name for cache in VARIABLES for name in cache}
+    return {name: value for name, value in environment().items() if name not in names} | changes
+
+
+def peaks_of(*args, **changes) -> dict:
+    """What scripts/training_memory.py says: by its rows, the peak so far in MiB."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *map(str, args)], env=outside(**changes), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = (row.split() for row in done.stdout.splitlines() if " peak " in row)
+    return {" ".join(row[:-6]): float(row[-2].replace(",", "")) for row in rows}
+
+
+def test_a_training_bounds_the_caches_and_an_import_does_not():
+    done = subprocess.run([sys.executable, "-c", STARTED], env=outside(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    bounded = {names[0]: str(CAPACITY) for names in VARIABLES}
+    assert done.stdout.splitlines()[-1] == str(bounded)
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    for name in (name for cache in VARIABLES for name in cache):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DNNL_PRIMITIVE_CACHE_CAPACITY", "7")
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "9")
+    bound_caches()
+    assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
+    assert os.environ["LRU_CACHE_CAPACITY"] == "9"
+
+
+@measured
+def test_a_training_of_many_shapes_stays_small(tmp_path):
+    """Small batches of 60 shapes: their kernels are nearly all that the process grows by."""
+    words = [f"w{number}" for number in range(40)]
+    rng = random.Random(1)
+    pairs = [[rng.choices(words, k=length) for _ in "st"] for length in range(2, 62)]
+    for split in ("train", "valid", "test"):
+        write_parallel(tmp_path / "text" / split, pairs if split == "train" else pairs[:1])
+    data = run_preprocess(tmp_path / "text", tmp_path / "data")
+    args = "--data", data, "--every", 1000, "--", "--batch-size", 1, "--required-batch-size-multiple", 1
+
+    def growth(**changes) -> float:
+        peaks = peaks_of(*args, **changes)
+        return peaks["end"] - peaks["before the first update"]
+
+    unbounded = growth(ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024", LRU_CACHE_CAPACITY="1024")
+    bounded = growth()
+    print(f"growth: {bounded:.0f} MiB, unbounded {unbounded:.0f} MiB")
+    assert bounded < 0.5 * unbounded
+
+
+@measured
+@pytest.mark.long
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+def test_the_recipes_model_trains_in_900_mib(arithmetic):
+    peaks = peaks_of("--", "--compute-dtype", arithmetic)
+    print(peaks)
+    assert peaks["end"] < 900
