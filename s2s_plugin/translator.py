@@ -91,6 +91,7 @@ class Translator:
         model.eval()
 
     @classmethod
+    @torch.random.fork_rng(devices=[])  # a model begins with random numbers, which are the caller's
     def load(
         cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None, shortlist: bool | None = None
     ) -> "Translator":
@@ -205,6 +206,7 @@ class Translator:
         dictionary = self.task.source_dictionary
         tokens = [dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long() for pieces in lines]
         dataset = self.task.build_dataset_for_inference(tokens, [len(of_line) for of_line in tokens])
+        dataset.shuffle = False  # by random numbers that are the caller's
         for batch in dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens):
             sample = dataset.collater([dataset[index] for index in batch])
             yield utils.move_to_cuda(sample, self.device) if self.device.type == "cuda" else sample
