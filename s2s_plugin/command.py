@@ -3,10 +3,8 @@
 import argparse
 import json
 import logging
-import queue
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,11 +15,9 @@ from .compress.lexicon import learn_lexicon
 from .compress.pack import pack_checkpoint
 from .compress.quantize import quantize_checkpoint
 from .folder import SHORTLIST, changing
+from .lines import as_one, bounded_lines, escape_ends, lines_at_hand
 from .saving import write_text_in_one_step
 from .translator import Translation, Translator
-
-MOST_LINES = 1000
-END = None
 
 
 def read_parser() -> argparse.ArgumentParser:
@@ -48,39 +44,6 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def lines_at_hand(lines) -> Iterator[list[str]]:
-    """Yields all lines that have come meanwhile, so that a file is read in large batches and nobody waits for the next.
-
-    Args: lines of bytes, read by a thread of their own.
-    """
-    arrived, failed = queue.Queue(maxsize=10 * MOST_LINES), []
-
-    def read() -> None:
-        try:
-            for number, line in enumerate(lines):
-                text = line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace")
-                arrived.put(text.rstrip("\r\n"))
-        except Exception as error:
-            failed.append(error)
-        arrived.put(END)
-
-    threading.Thread(target=read, daemon=True).start()
-    while (line := arrived.get()) is not END:
-        taken = [line]
-        while len(taken) < MOST_LINES:
-            try:
-                line = arrived.get_nowait()
-            except queue.Empty:
-                break
-            if line is END:
-                arrived.put(END)
-                break
-            taken.append(line)
-        yield taken
-    if failed:
-        raise failed[0]
-
-
 def as_json(translation: Translation) -> str:
     hypotheses = [
         {
@@ -92,7 +55,7 @@ def as_json(translation: Translation) -> str:
         for hypothesis in translation.hypotheses
     ]
     said = {"source": translation.source, "pieces": translation.source_pieces, "hypotheses": hypotheses}
-    return json.dumps(said, ensure_ascii=False)
+    return escape_ends(json.dumps(said, ensure_ascii=False))
 
 
 def translate(words: list[str]) -> None:
@@ -120,15 +83,16 @@ def translate(words: list[str]) -> None:
         raise ValueError("the standard input is closed: there is nothing to translate")
     if sys.stdin.isatty():
         print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
+    if sys.stdout is None:
+        raise ValueError("the standard output is closed: there is nowhere to write to")
     number = 0
     # Not Python's own stdin, whose lock a waiting reader would hold when the program ends.
-    for lines in lines_at_hand(open(0, "rb", closefd=False)):
+    for lines in lines_at_hand(bounded_lines(open(0, "rb", closefd=False))):
         for translation in translator.translate(lines, skip_too_long=True, **options):
             number += 1
-            if translation.source_pieces and not translation.hypotheses:
-                pieces = len(translation.source_pieces)
-                print(f"warning: line {number} is left out: {pieces} pieces are too many", file=sys.stderr)
-            said = as_json(translation) if args.json else translation.text
+            if translation.too_long:
+                print(f"warning: line {number} is left out: {translation.too_long}", file=sys.stderr)
+            said = as_json(translation) if args.json else as_one(translation.text)
             sys.stdout.buffer.write(f"{said}\n".encode())
         sys.stdout.buffer.flush()
 

@@ -20,14 +20,10 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
-<<<<<<< HEAD
 from .checkpoints import TorchWithSafeLoad, build_within_sizes, load_within_sizes, name_the_file
 from .literals import read_literal
-from .saving import NO_ROOM, SaveError, copy_whole, link_in_one_step, save_in_one_step
-=======
-from .checkpoints import explain_errors
 from .memory import bound_caches
->>>>>>> memory
+from .saving import NO_ROOM, SaveError, copy_whole, link_in_one_step, save_in_one_step
 
 
 class Patch(NamedTuple):
@@ -116,7 +112,17 @@ def broadcast_plainly(broadcast):
     return broadcast_plain
 
 
-<<<<<<< HEAD
+def bound_memory(init):
+    """Wraps `Trainer.__init__`, with which every training starts and nothing else does."""
+
+    @functools.wraps(init)
+    def bound_then_init(self, *args, **kwargs):
+        bound_caches()
+        init(self, *args, **kwargs)
+
+    return bound_then_init
+
+
 def check_recordings(init):
     """Wraps `SpeechToTextDataset.__init__` so that a manifest names recordings below the folder of the data or, where
     config.yaml has one, its `audio_root`, and no others.
@@ -148,20 +154,6 @@ EVALUATING = (
 ).split()
 """Modules of fairseq that call Python's `eval` on a setting or on a line of a file."""
 
-=======
-def bound_memory(init):
-    """Wraps `Trainer.__init__`, with which every training starts and nothing else does."""
-
-    @functools.wraps(init)
-    def bound_then_init(self, *args, **kwargs):
-        bound_caches()
-        init(self, *args, **kwargs)
-
-    return bound_then_init
-
-
-ALL = "all that import on Python 3.11 (0.12.3)"
->>>>>>> memory
 
 PATCHES = [
     *(
@@ -231,19 +223,18 @@ PATCHES = [
         "tests/cli/test_interrupted.py::test_a_checkpoint_is_replaced_in_one_step",
     ),
     Patch(
-<<<<<<< HEAD
         "fairseq.distributed.utils.call_main",
         say_in_a_line,
         "a training whose checkpoint cannot be written ends in tracebacks",
         "all",
         "tests/cli/test_interrupted.py::test_a_training_goes_on_when_there_is_room_again",
-=======
+    ),
+    Patch(
         "fairseq.trainer.Trainer.__init__",
         bound_memory,
         "a training on a CPU keeps a compiled kernel for every shape of a product, 1 GB of them",
-        ALL,
+        "all",
         "tests/test_memory.py::test_a_training_of_many_shapes_stays_small",
->>>>>>> memory
     ),
 ]
 

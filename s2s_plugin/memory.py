@@ -1,7 +1,7 @@
 """The memory of a training on a CPU, bounded when one starts.
 
-oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, as
-many more, which hold kernels, too. One takes about half a megabyte, all of them more than a gigabyte once the batches of
+oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, keeps
+as many more. One takes about half a megabyte, all of them more than a gigabyte once the batches of
 an epoch have come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their
 capacity from the environment at the first product of the process; torch has no other door to them.
 """

@@ -92,10 +92,10 @@ def check_vocabulary(state_dict, side: str, part: nn.Module, which: str) -> None
     """
     name, words = f"{side}.embed_tokens.weight", part.embed_tokens.num_embeddings
     if name in state_dict and state_dict[name].size(0) != words:
-        path = getattr(part.dictionary, "path", "")
+        path = getattr(part.dictionary, "path", "what is given")
         raise ValueError(
-            f"the {which} dictionary {path} holds {words} symbols, but the checkpoint was trained with "
-            f"{state_dict[name].size(0)}: use the dict.*.txt of its training"
+            f"the {which} dictionary holds {words} symbols, but the checkpoint was trained with "
+            f"{state_dict[name].size(0)}: use the dict.*.txt of its training for {path}"
         )
 
 

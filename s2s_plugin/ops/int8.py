@@ -62,7 +62,7 @@ def rounded_up(rows: int) -> int:
     float32, where a product takes longer, the added rows cost as much. One becomes two: with one row the kernel of
     eight bits lays a large weight out anew at every call.
     """
-    step = 1 if rows <= 16 else 1 << (rows.bit_length() - 4)
+    step = 1 if rows <= 8 else 1 << (rows.bit_length() - 3)
     return max(2, -(-rows // step) * step)
 
 

@@ -315,10 +315,11 @@ class AttnTranslationTask(PruningTask):
             return
         for side, present in self.dictionary_fingerprints().items():
             if trained.get(side) != present:
-                path = getattr(getattr(self, f"{side}_dictionary"), "path", "")
+                path = getattr(getattr(self, f"{side}_dictionary"), "path", "what is given")
                 raise ValueError(
-                    f"the {side} dictionary {path} is not the one that the checkpoint was trained with (same size or not, its "
-                    f"symbols differ): use the dict.*.txt of its training, or train anew in another --save-dir"
+                    f"the {side} dictionary is not the one that the checkpoint was trained with (same size or not, its "
+                    f"symbols differ): use the dict.*.txt of its training for {path}, or train anew in another "
+                    f"--save-dir"
                 )
 
 

@@ -237,7 +237,7 @@ def test_the_command_gives_a_line_for_a_line(folder, translator, lines):
     assert done.returncode == 0, done.stderr
     texts = [one.text for one in translator.translate(lines[:6])]
     assert done.stdout.split("\n") == [*texts[:5], "", "", texts[5], ""]
-    assert done.stderr == "warning: line 7 is left out: 50 pieces are too many\n"
+    assert done.stderr == "warning: line 7 is left out: 50 pieces and the end, more than 40\n"
 
 
 def test_the_command_tells_all_in_json(folder, translator, lines):
