@@ -238,6 +238,8 @@ def read_settings(path: Path) -> dict:
             raise ValueError(f"languages {settings['languages']}")
         if not all(type(settings["special"][name]) is int for name in ("pad", "eos", "unk")):  # and no bool
             raise ValueError(f"special {settings['special']}")
+        if not all(type(settings[name]) is list for name in ("start", "inputs", "outputs")):
+            raise ValueError("names of inputs or outputs are missing")
         return settings
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not the settings of an exported model ({first_line(error)})") from None
