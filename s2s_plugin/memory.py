@@ -8,8 +8,8 @@ capacity from the environment at the first product of the process; torch has no 
 
 import os
 
-CAPACITY = 128
-"""Of each cache, in kernels: a batch has products of about 40 shapes, in a model of four layers of about 100."""
+CAPACITY = 64
+"""Of each cache, in kernels. A loop over time has products of about ten shapes, a whole batch of about forty."""
 VARIABLES = (("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"), ("LRU_CACHE_CAPACITY",))
 """The variable of each cache, with its former name."""
 
