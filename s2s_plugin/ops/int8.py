@@ -114,8 +114,9 @@ def unsigned_rows(x: Tensor, offset: Tensor, rows: Rows) -> tuple[Tensor, Tensor
     Returns:
         q_x + rows.zero_point (R, K) uint8, and max |x| (R, 1), so that x = q_x max |x| / rows.largest to rounding.
     """
-    largest = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-30)
-    shifted = torch.addcmul(offset, x, rows.largest / largest)
+    largest = x.abs().amax(dim=1, keepdim=True)
+    # Of a row of zeros the bytes are any, and their sum is multiplied with 0.
+    shifted = torch.addcmul(offset, x, largest.reciprocal(), value=rows.largest)
     return shifted.view(torch.int32).to(torch.uint8), largest
 
 
