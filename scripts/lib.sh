@@ -454,11 +454,11 @@ device_name() {
   fi
 }
 
-# Whether this CPU multiplies bfloat16 matrices.
-cpu_has_bfloat16() {
+# Whether this CPU multiplies matrices faster in bfloat16 than in float32.
+bfloat16_is_faster() {
   local answer
   # `ops` by itself imports torch alone, and fairseq takes seconds.
-  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.products import cpu_has_bfloat16; print(cpu_has_bfloat16())')
+  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.arithmetic import bfloat16_is_faster; print(bfloat16_is_faster())')
   [ "$answer" = True ]
 }
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 STANDARD = {
     "argparse", "collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "hashlib", "itertools",
-    "logging", "math", "os", "pathlib", "re", "shutil", "sys", "typing", "warnings",
+    "logging", "math", "os", "pathlib", "re", "shutil", "sys", "threading", "time", "typing", "warnings",
 }  # fmt: skip
 
 

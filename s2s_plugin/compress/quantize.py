@@ -2,7 +2,7 @@
 
 `python -m s2s_plugin quantize --model FOLDER --output FOLDER` writes a folder that fairseq-generate, `Translator` and
 fairseq-interactive read like any other. Its settings say `--compute-dtype int8`, so that the products are of eight bits
-too: see `ops/int8.py`. A packed model stays packed.
+too where that is fast: see `ops/int8.py` and `ops/arithmetic.py`. A packed model stays packed.
 """
 
 from pathlib import Path

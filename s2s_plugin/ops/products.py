@@ -57,8 +57,9 @@ def pack(weight: Tensor) -> Tensor | Int8Weight:
         For `linear` alone: under `int8.products_in_int8` the weight in eight bits, else a tensor; `weight` itself where
         there is no better layout.
     """
-    if int8.active():
-        return int8.pack(weight)
+    rows = int8.active()
+    if rows is not None:
+        return int8.pack(weight, rows)
     if _ONEDNN_PACK is None or not uses_onednn(weight):
         return weight
     return _ONEDNN_PACK(weight.detach(), _PACKED_FOR_ROWS)

@@ -201,7 +201,7 @@ set_dtype_args() {
   DTYPE_ARGS=()
   case $opt_compute_dtype-$opt_arch in
     bfloat16-*) DTYPE_ARGS=(--compute-dtype bfloat16) ;;
-    auto-attn_rnn_s2s*) if [ "$GPUS" -eq 0 ] && cpu_has_bfloat16; then DTYPE_ARGS=(--compute-dtype bfloat16); fi ;;
+    auto-attn_rnn_s2s*) if [ "$GPUS" -eq 0 ] && bfloat16_is_faster; then DTYPE_ARGS=(--compute-dtype bfloat16); fi ;;
   esac
 }
 

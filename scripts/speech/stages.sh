@@ -83,7 +83,7 @@ train_stage() {
   "$PY" scripts/repair_checkpoints.py "$WORK/checkpoints"
   case $opt_compute_dtype in
     bfloat16) dtype=(--compute-dtype bfloat16) ;;
-    auto) if [ "$GPUS" -eq 0 ] && cpu_has_bfloat16; then dtype=(--compute-dtype bfloat16); fi ;;
+    auto) if [ "$GPUS" -eq 0 ] && bfloat16_is_faster; then dtype=(--compute-dtype bfloat16); fi ;;
   esac
   # On the CPU a process that only loads data takes more than it gives.
   machine=(--cpu --num-workers 0)
