@@ -212,7 +212,7 @@ class Translator:
     def _read(self, line: str, longest: int) -> tuple[list[str], str]:
         """The pieces of a line, and why it is too long. Args: longest, more pieces than a line may have."""
         if len(line) > MOST_CHARACTERS and not is_blank(line):
-            return [], f"{len(line)} characters, more than {MOST_CHARACTERS}"
+            return [], f"more than {MOST_CHARACTERS} characters"
         pieces = self.split(line)
         return pieces, f"{len(pieces)} pieces and the end, more than {longest}" if len(pieces) >= longest else ""
 

@@ -12,7 +12,6 @@ import json
 import math
 import re
 import sys
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -38,6 +37,16 @@ TENSORS_WITHIN = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
 }
 """By message of onnx.proto, the numbers of its fields that lead to tensors."""
+MOST_CHARACTERS, MOST_PIECES = 2**20, 4000
+"""Of a line; a longer one is left out."""
+BLANKS, SURROGATES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+"), re.compile(r"[\ud800-\udfff]")
+"""Spaces and control characters; halves of characters."""
+ENDS = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+"""What ends a line for one program or another."""
+
+
+class TooLong(ValueError):
+    """A line that is not translated, for its length."""
 
 
 class Hypothesis(NamedTuple):
@@ -96,18 +105,30 @@ class OnnxTranslator:
             The hypotheses, the best first; none for a blank line.
 
         Raises:
+            TooLong: a line of more than `MOST_CHARACTERS` or `MOST_PIECES`.
             ValueError: an option that the search has not, or outside `LIMITS`, a beam that is no whole number, or a
                 `min_len` above the longest translation.
         """
         check_search(search)
         search = {**self.settings["search"], **search}
-        line = clean(line)
-        pieces = line.split() if self.pieces is None else self.pieces.encode(line, out_type=str)
+        pieces = self.split(line)
         if not pieces:
             return []
         special = self.settings["special"]
-        ids = [self.numbers.get(piece, special["unk"]) for piece in pieces] + [special["eos"]]
+        ids = (self.numbers.get(piece, special["unk"]) for piece in pieces)
+        # What only looks like a special symbol, which come first, is an unknown word.
+        ids = [number if number > max(special.values()) else special["unk"] for number in ids] + [special["eos"]]
         return [self._hypothesis(*found) for found in self.search(ids, **search)]
+
+    def split(self, line: str) -> list[str]:
+        """The pieces of a line, without the end. Raises TooLong."""
+        if len(line) > MOST_CHARACTERS and not BLANKS.fullmatch(line):
+            raise TooLong(f"more than {MOST_CHARACTERS} characters")
+        line = clean(line)
+        pieces = line.split() if self.pieces is None else self.pieces.encode(line, out_type=str)
+        if len(pieces) >= MOST_PIECES:
+            raise TooLong(f"{len(pieces)} pieces and the end, more than {MOST_PIECES}")
+        return pieces
 
     def search(
         self, ids: list[int], *, beam: int, lenpen: float, unkpen: float, max_len_a: float, max_len_b: int, min_len: int
@@ -209,7 +230,7 @@ def best_of(totals: ndarray, count: int) -> tuple[ndarray, ndarray, ndarray]:
 
 def clean(text: str) -> str:
     """Spaces and control characters as the recipes' training text has them."""
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+    return SURROGATES.sub("\ufffd", BLANKS.sub(" ", text).strip(" "))
 
 
 def read_words(path: Path) -> list[str]:
@@ -365,9 +386,13 @@ def read_number(message: memoryview, place: int) -> tuple[int, int]:
 
 
 def lines_of(stream) -> Iterator[str]:
-    """Lines of bytes as text, without what ends them."""
-    for number, line in enumerate(stream):
-        yield line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace").rstrip("\r\n")
+    """Lines of bytes as text, without what ends them; of one that is far too long the beginning."""
+    most, encoding = 4 * (MOST_CHARACTERS + 1), "utf-8-sig"
+    while line := stream.readline(most):
+        yield line.decode(encoding, errors="replace").rstrip("\r\n")
+        encoding = "utf-8"
+        while len(line) == most and not line.endswith(b"\n"):
+            line = stream.readline(most)
 
 
 def main() -> None:
@@ -379,14 +404,23 @@ def main() -> None:
     args = parser.parse_args()
     translator = OnnxTranslator(args.model, args.threads)
     search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
-    for line in lines_of(sys.stdin.buffer):
-        found = translator.translate(line, **search)
-        sys.stdout.buffer.write(f"{found[0].text if found else ''}\n".encode())
+    for number, line in enumerate(lines_of(sys.stdin.buffer), start=1):
+        try:
+            found = translator.translate(line, **search)
+        except TooLong as reason:
+            print(f"warning: line {number} is left out: {reason}", file=sys.stderr)
+            found = []
+        text = ENDS.sub(" ", found[0].text) if found else ""
+        sys.stdout.buffer.write(f"{text}\n".encode())
         sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the translations has enough of them
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
