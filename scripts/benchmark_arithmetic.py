@@ -1,17 +1,18 @@
-"""How long a matrix product takes in float32, bfloat16 and int8, on this processor and on lesser ones that oneDNN plays.
+"""How long a matrix product takes in float32, bfloat16 and int8, here and on lesser processors that oneDNN plays.
 
 usage: python scripts/benchmark_arithmetic.py [--sizes 40x512x1536 ...] [--isas AVX2 ...] [--rounds 40] [--threads 1]
 
 Sizes are rows x inner x columns. Each processor is a process of its own, in which `ONEDNN_MAX_CPU_ISA` holds oneDNN to
 its instructions; torch's own kernels and MKL's are not held. All ways are timed in turns, and their fastest runs count:
 torch.nn.functional.linear and oneDNN in float32, oneDNN in bfloat16, and int8 with rows of eight and of seven bits, the
-rounding of the rows included. `!` says that sums are cut off. Below stand what `--compute-dtype int8` and `auto` choose,
-and oneDNN's names of its kernels. Let nothing else run meanwhile.
+rounding of the rows included. `!` says that sums are cut off. Below stand what `--compute-dtype int8` and `auto`
+choose, and oneDNN's names of its kernels. Let nothing else run meanwhile.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ISAS = ["AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "DEFAULT"]
 SIZES = ["40x512x1536", "40x256x6000", "5x512x1536"]
+FLAGS = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"]
 WAYS = ["torch", "float32", "bfloat16", "eight", "seven"]
 
 
@@ -93,7 +95,7 @@ def processor() -> str:
     fields = dict(line.split(":", 1) for line in lines[: lines.index("")] if ":" in line)
     fields = {name.strip(): value.strip() for name, value in fields.items()}
     flags = fields.get("flags", "").split()
-    known = [flag for flag in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in flags]
+    known = [flag for flag in FLAGS if flag in flags]
     numbers = "/".join(fields.get(name, "?") for name in ("cpu family", "model", "stepping"))
     return f"{fields.get('model name', 'unknown processor')} ({numbers}): {' '.join(known)}"
 
@@ -108,7 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rounds < 1 or args.threads < 1:
         raise ValueError("--rounds and --threads must be at least 1")
-    if any(len(size.split("x")) != 3 or not all(n.isdigit() and int(n) for n in size.split("x")) for size in args.sizes):
+    if not all(re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", size) for size in args.sizes):
         raise ValueError("--sizes are three numbers each: rows x inner x columns, 40x512x1536")
     if args.here:
         run_here(args)
@@ -122,11 +124,12 @@ def main() -> None:
             times = found[isa]["products"][size]
             cells = [f"{times[way]:.3f}" + ("" if times.get(f"{way} is exact", True) else " !") for way in WAYS]
             print("| " + " | ".join([size.replace("x", " x "), isa, *cells]) + " |")
-    print("\n| processor | int8 is | bfloat16 is faster | kernels: int8 | bfloat16 | float32 |\n|---|---|---|---|---|---|")
+    heads = ["processor", "int8 is", "bfloat16 is faster", "kernels: int8", "bfloat16", "float32"]
+    print("\n| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for isa in args.isas:
         names = kernels(run_as(isa, 1, args, verbose=1))
-        cells = [found[isa]["int8"], str(found[isa]["bfloat16"]), *(names.get(kind, "-") for kind in ("u8", "bf16", "f32"))]
-        print("| " + " | ".join([isa, *cells]) + " |")
+        cells = [isa, found[isa]["int8"], str(found[isa]["bfloat16"])]
+        print("| " + " | ".join([*cells, *(names.get(kind, "-") for kind in ("u8", "bf16", "f32"))]) + " |")
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def is_exact(rows: Rows) -> bool:
 
 @cache
 def _fastest_rows() -> Rows | None:
-    # A fifth for noise, so that a busy machine chooses as an idle one does: products are half of a search, and were they
-    # so much slower, it would still have 0.9 times its speed.
+    # A fifth for noise, so that a busy machine chooses as an idle one does: products are half of a search, which would
+    # keep 0.9 times its speed were they so much slower.
     return next((rows for rows in (EIGHT_BITS, SEVEN_BITS) if pays(partial(_in_int8, rows), 1.2)), None)
 
 

@@ -1,13 +1,13 @@
 """Matrix products in eight bits, for translating with a finished model on a CPU.
 
-A row of a weight, and a row of what it is multiplied with, are whole numbers times a factor of the row's own: w = s_w q_w
-with s_w = max |w| / 127, so that the product is s_x s_w sum_k q_x q_w, whose sum is exact. The factor of an input row is
-found as it comes (dynamic quantisation); since it is the row's own, no other row of a batch changes a result. oneDNN's
-kernel, the one that torch's compiler and torchao call, multiplies.
+A row of a weight, and a row of what it is multiplied with, are whole numbers times a factor of the row's own:
+w = s_w q_w with s_w = max |w| / 127, so that the product is s_x s_w sum_k q_x q_w, whose sum is exact. The factor of an
+input row is found as it comes (dynamic quantisation); since it is the row's own, no other row of a batch changes a
+result. oneDNN's kernel, the one that torch's compiler and torchao call, multiplies.
 
 Input rows go there as unsigned bytes, q_x + zero point: for signed ones oneDNN has a kernel on CPUs with AMX alone. On
-CPUs with VNNI instructions q_x is from -127 to 127. On others the kernel adds pairs of products in 16 bits, and
-2 * 255 * 127 is cut off there: q_x is from -63 to 63, and 2 * 127 * 127 fits. `arithmetic.py` tries which is right here.
+CPUs with VNNI instructions q_x is from -127 to 127. On others the kernel adds pairs of products in 16 bits, where
+2 * 255 * 127 is cut off: q_x is from -63 to 63, and 2 * 127 * 127 fits. `arithmetic.py` tries which is right here.
 """
 
 from collections.abc import Iterator
@@ -107,9 +107,9 @@ def unsigned_rows(x: Tensor, offset: Tensor, rows: Rows) -> tuple[Tensor, Tensor
 
     Args:
         x: (R, K) float32.
-        offset: (K,) of 1.5 * 2^23 + rows.zero_point. Numbers of this size are 1 apart in float32: adding it rounds, ties
-            to even, and the lowest byte of the result is q_x + rows.zero_point. That takes half the passes of rounding,
-            casting and adding.
+        offset: (K,) of 1.5 * 2^23 + rows.zero_point. Numbers of this size are 1 apart in float32: adding it rounds,
+            ties to even, and the lowest byte of the result is q_x + rows.zero_point. That takes half the passes of
+            rounding, casting and adding.
 
     Returns:
         q_x + rows.zero_point (R, K) uint8, and max |x| (R, 1), so that x = q_x max |x| / rows.largest to rounding.
