@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from argparse import Namespace
 
 import numpy
 import pytest
@@ -153,8 +154,6 @@ def vars_of_meters(metrics) -> list:
 
 def test_what_the_models_are(where):
     """That each is of the kind that its name says."""
-    from argparse import Namespace
-
     states = {name: read_checkpoint(where / name / "model.pt") for name in TEXT}
     for name, state in states.items():
         is_old = name.endswith("old_args")
