@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from argparse import Namespace
 
 import numpy
 import pytest
@@ -12,6 +13,8 @@ from fairseq_cli import train
 
 from s2s_plugin import Translator
 from s2s_plugin.command import main
+from s2s_plugin.ops.int8 import SCALE
+from s2s_plugin.ops.sparse import is_packed
 from tests.helpers import USER_DIR, lines, read_checkpoint, run, run_generate, run_interactive
 from tests.old_models import expected, old_models, unpack
 
@@ -153,11 +156,12 @@ def vars_of_meters(metrics) -> list:
 
 def test_what_the_models_are(where):
     """That each is of the kind that its name says."""
-    from argparse import Namespace
-
     states = {name: read_checkpoint(where / name / "model.pt") for name in TEXT}
     for name, state in states.items():
         is_old = name.endswith("old_args")
+        assert is_packed(state["model"]) == ("packed" in name)
+        assert any(key.endswith(SCALE) for key in state["model"]) == ("quantised" in name)
+        assert any("coverage" in key for key in state["model"]) == name.endswith("summaries")
         assert isinstance(state.get("args"), Namespace) == is_old and (state.get("cfg") is None) == is_old
         if name.endswith(("namespace", "/lstm", "transformer")):
             assert isinstance(state["cfg"]["model"], Namespace)

@@ -29,9 +29,7 @@ KEPT = WORK / "kept"
 MARGIN = 0.1
 """Between the scores of the best translation and of the second: no other processor's rounding comes near it."""
 
-COLOURS = dict(
-    zip("red blue green black white yellow".split(), "rot blau grün schwarz weiß gelb".split(), strict=True)
-)
+COLOURS = dict(zip("red blue green black white yellow".split(), "rot blau grün schwarz weiß gelb".split(), strict=True))
 LENGTHS = [1, 1, 1, 2, 2, 3, 4]
 PHONES = dict(zip("a b c d e f".split(), "ɑ b ts d ə x".split(), strict=True))
 ADJECTIVES, NOUNS = "fast small old".split(), "editor player shell game".split()
@@ -211,7 +209,8 @@ def make_exported() -> None:
     rewrite("export", "exported", KEPT / "plain")
     translator, pairs = OnnxTranslator(KEPT / "exported"), colours_to_test()
     found = [translator.translate(source) for source, _ in pairs]
-    write_expected("exported", [(*pair, one[0].text, one[0].score - one[1].score) for pair, one in zip(pairs, found, strict=True)])
+    best = [(one[0].text, one[0].score - one[1].score) for one in found]
+    write_expected("exported", [(*pair, *one) for pair, one in zip(pairs, best, strict=True)])
 
 
 # --- fairseq's commands by themselves ---
@@ -449,8 +448,9 @@ def keep_recordings(data: Path, output: Path) -> None:
 
 
 MAKERS: list[Callable[[], None]] = [
-    make_data, make_plain, make_preset, make_preset_namespace, make_quantised, make_packed, make_packed_quantised, make_raw, make_old_args,
-    make_shortlist, make_exported, make_lstm, make_transformer, make_pronunciation, make_summaries, make_speech,
+    make_data, make_plain, make_preset, make_preset_namespace, make_quantised, make_packed, make_packed_quantised,
+    make_raw, make_old_args, make_shortlist, make_exported, make_lstm, make_transformer, make_pronunciation,
+    make_summaries, make_speech,
 ]  # fmt: skip
 
 
