@@ -150,7 +150,8 @@ class OnnxTranslator:
         for length in range(1, longest + 2):
             lprobs, attn, state = self.step(prefixes[:, -1], given)
             if lprobs.shape != (beam, len(self.words)) or (attn is not None and attn.shape != (beam, len(ids))):
-                self._refuse(f"step.onnx gives other sizes than a beam of {beam} and {len(self.words)} words have")
+                words = f"the {len(self.words)} words of words.{self.settings['languages'][1]}"
+                self._refuse(f"step.onnx gives other sizes than a beam of {beam} and {words} have")
             lprobs[:, pad] = -numpy.inf
             lprobs[:, unk] -= unkpen
             if length > longest:
