@@ -185,7 +185,7 @@ def test_settings_that_cannot_be_are_refused(folder, text):
 
 def test_files_that_do_not_fit_are_refused(folder):
     (folder / "words.zh").write_text("".join(f"{word}\n" for word in WORDS[:-1]))
-    refused(folder, "do not belong together, or are broken: step.onnx gives other sizes than a beam of 2 and 5 words")
+    refused(folder, "step.onnx gives other sizes than a beam of 2 and the 5 words")
     (folder / "words.zh").write_bytes(b"\xff\n")
     refused(folder, "words.zh: not UTF-8")
     (folder / "words.zh").write_text("".join(f"{word}\n" for word in WORDS))
