@@ -65,7 +65,7 @@ def read(path) -> dict:
         CheckpointError: it is broken, or would run something.
         OSError: it cannot be opened.
     """
-    name = getattr(path, "name", path)
+    name = _name_of(path)
     try:
         return stored.read(path)
     except stored.Refused as error:
@@ -76,10 +76,13 @@ def read(path) -> dict:
         raise CheckpointError(f"{name} is empty, truncated or not a checkpoint ({error})") from None
 
 
+def _name_of(path) -> str:
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else str(path.name)
+
+
 def read_checked(path) -> dict:
     """What a checkpoint holds, with settings that fit their fields; arguments and errors as of `read`."""
-    state = read(path)
-    name = getattr(path, "name", path)
+    state, name = read(path), _name_of(path)
     try:
         check_state(state)
         loading = _LOADING.get()
