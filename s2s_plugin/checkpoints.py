@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from . import stored
+from .literals import read_literal
 from .ops.sparse import whole_sizes
 from .settings import NoCheckpoint, SettingsError, check_state
 
@@ -36,12 +38,13 @@ class Loading:
     """A model that is being loaded: what its file holds, and what it may be.
 
     Attributes:
-        sizes: elements of each parameter of the file, by name; None before it is read.
+        name: of the file.
+        sizes: elements of each of its parameters, by name; None before it is read.
         is_own: whether a command of this package loads it, without `trust_checkpoint`.
     """
 
     def __init__(self, is_own: bool = False):
-        self.sizes: dict[str, int] | None = None
+        self.name, self.sizes = "", None
         self.is_own = is_own
 
 
@@ -70,10 +73,10 @@ def read(path) -> dict:
         return stored.read(path)
     except stored.Refused as error:
         raise CheckpointError(
-            f"{name} is refused: {error}. It may hold code of somebody else; nothing of it was run."
+            f"{name} is refused: {one_line(error)}. It may hold code of somebody else; nothing of it was run."
         ) from None
     except stored.StoredFileError as error:
-        raise CheckpointError(f"{name} is empty, truncated or not a checkpoint ({error})") from None
+        raise CheckpointError(f"{name} is empty, truncated or not a checkpoint ({one_line(error)})") from None
 
 
 def _name_of(path) -> str:
@@ -87,18 +90,20 @@ def read_checked(path) -> dict:
         check_state(state)
         loading = _LOADING.get()
         if loading is not None:
-            loading.sizes = whole_sizes(_parameters(state))
+            loading.name = name
+            loading.sizes = whole_sizes(parameters_of(state))
             _check_counts(state, len(loading.sizes))
             if loading.is_own:
                 check_is_known(state)
     except NoCheckpoint as error:
         raise CheckpointError(f"{name} is not a checkpoint of fairseq: {error}") from None
     except ValueError as error:
-        raise CheckpointError(f"{name} is refused: {error}. Nothing of it was run.") from None
+        raise CheckpointError(f"{name} is refused: {one_line(error)}. Nothing of it was run.") from None
     return state
 
 
-def _parameters(state: dict) -> dict[str, Tensor]:
+def parameters_of(state: dict) -> dict[str, Tensor]:
+    """Of the model. Raises NoCheckpoint where there are none, or what is none of them."""
     model = state.get("model")
     if not isinstance(model, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in model.items()
@@ -116,8 +121,10 @@ def _model_settings(state: dict) -> list[dict]:
 def _check_counts(state: dict, parameters: int) -> None:
     """Raises SettingsError for more layers and the like than the file has parameters: they are built one by one."""
     for settings in _model_settings(state):
-        is_ours = str(settings.get("_name") or settings.get("arch")).startswith("attn_rnn_")
+        is_ours = str(settings.get("_name") or settings.get("arch")).startswith(("attn_rnn_", "lstm"))
         for name, value in settings.items():
+            with suppress(ValueError, TypeError):
+                value = read_literal(value)
             if not isinstance(value, int | float):
                 continue
             if re.search(r"layers|depth|halvings|heads|blocks", name) and value > max(64, parameters):
@@ -181,7 +188,7 @@ def load_model(path: str | os.PathLike, overrides: dict, *, trust_checkpoint: bo
 
 def one_line(error: Exception) -> str:
     """The message, without its line breaks, not too much of it."""
-    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
     return text if len(text) <= 300 else text[:297] + "..."
 
 
@@ -239,7 +246,7 @@ def build_within_sizes(build: Callable) -> Callable:
         loading = _LOADING.get()
         if loading is not None and loading.sizes is not None:
             sizes, loading.sizes = loading.sizes, None
-            _check_sizes(lambda: build(copy.deepcopy(cfg), task, *args, **kwargs), sizes, cfg)
+            _check_sizes(lambda: build(copy.deepcopy(cfg), task, *args, **kwargs), sizes, loading.name)
         return build(cfg, task, *args, **kwargs)
 
     return build_model
@@ -251,13 +258,13 @@ SPARE = 1 << 20
 """Numbers that a model may have beside its file's: of what it makes anew."""
 
 
-def _check_sizes(build: Callable, sizes: dict[str, int], cfg) -> None:
+def _check_sizes(build: Callable, sizes: dict[str, int], name: str) -> None:
     """Builds a model whose parameters take no memory. Raises CheckpointError if it has more than the file holds."""
     held, seen = sum(sizes.values()), [0, 0]
-    message = f"the settings make a model of {TOO_MANY} {held:,} that the file holds"
+    message = f"{name} is refused: its settings make a model of {TOO_MANY} {held:,} that the file holds"
     thread = threading.get_ident()
 
-    def count(module, name, parameter) -> None:
+    def count(module, _, parameter) -> None:
         if parameter is None or threading.get_ident() != thread:
             return
         seen[0] += 1

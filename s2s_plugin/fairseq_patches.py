@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -112,6 +113,18 @@ def broadcast_plainly(broadcast):
     return broadcast_plain
 
 
+def name_in_the_folder(vocabulary):
+    """Wraps the property `S2TDataConfig.vocab_filename`, so that a config.yaml names no dictionary elsewhere."""
+
+    def vocab_filename(self) -> str:
+        name = vocabulary.fget(self)
+        if os.path.isabs(name) or ".." in re.split(r"[/\\]", name):
+            raise ValueError(f"config.yaml: vocab_filename {name!r} is outside the folder of the data")
+        return name
+
+    return property(vocab_filename)
+
+
 def bound_memory(init):
     """Wraps `Trainer.__init__`, with which every training starts and nothing else does."""
 
@@ -193,6 +206,13 @@ PATCHES = [
         "the same",
         "all",
         "tests/test_hostile_settings.py::test_a_model_larger_than_its_file_takes_no_memory",
+    ),
+    Patch(
+        "fairseq.data.audio.data_cfg.S2TDataConfig.vocab_filename",
+        name_in_the_folder,
+        "a config.yaml reads any file as a dictionary, and an error prints a word of it",
+        "all",
+        "tests/test_hostile_settings.py::test_a_configuration_names_no_dictionary_elsewhere",
     ),
     Patch(
         "fairseq.data.audio.speech_to_text_dataset.SpeechToTextDataset.__init__",

@@ -45,6 +45,9 @@ LEFT_OUT = frozenset(
 )
 """Files and folders of the training that fairseq would read, import or run: a finished model needs none of them."""
 
+IN_DATA = frozenset(("config_yaml", "multitask_config_yaml"))
+"""Files in the folder of the data, whose last name alone counts."""
+
 GO_WITH = {"encoder_embed_path": "encoder_freeze_embed", "decoder_embed_path": "decoder_freeze_embed"}
 """What fairseq's `lstm` refuses without the file, and matters in training alone."""
 
@@ -71,9 +74,11 @@ def check_state(state) -> None:
     """
     if not isinstance(state, dict):
         raise NoCheckpoint(f"it holds no dictionary but {type(state).__name__}")
+    if not isinstance(state.get("extra_state"), dict | None):
+        raise NoCheckpoint(f"its extra_state is {type(state['extra_state']).__name__}")
     budget = Budget()
     if state.get("args") is not None:
-        state["args"] = Namespace(**checked_group("args", state["args"], budget))
+        state["args"] = _namespace(checked_group("args", state["args"], budget))
     if state.get("cfg") is not None:
         if not isinstance(state["cfg"], dict):
             raise SettingsError(f"cfg is {type(state['cfg']).__name__}")
@@ -94,16 +99,24 @@ class Budget:
 
 def _items(name: str, group):
     for key, value in group.items():
-        if not isinstance(key, str) or len(key) > 200:
+        if not isinstance(key, str) or len(key) > 200 or not key.isprintable():
             raise SettingsError(f"{name} holds a setting without a name")
         yield key, value
+
+
+def _namespace(settings: dict) -> Namespace:
+    made = Namespace()  # not of keywords: a setting may be called `self`
+    vars(made).update(settings)
+    return made
 
 
 def _checked_part(name: str, part, budget: Budget):
     if isinstance(part, dict):
         return checked_group(name, part, budget)
     if isinstance(part, Namespace):
-        return Namespace(**checked_group(name, part, budget))
+        return _namespace(checked_group(name, part, budget))
+    if name in ("model", "task") and part is not None:
+        raise SettingsError(f"{name} is {type(part).__name__}")
     _check_plain(name, part, budget)
     return part
 
@@ -129,6 +142,8 @@ def checked_group(name: str, group, budget: Budget | None = None) -> dict:
             raise SettingsError(f"{name}.{key} is {_shown(value)}, but takes {known[key][0].wanted}")
         _check_special(name, key, value)
         checked[key] = None if key in LEFT_OUT else value
+        if key in IN_DATA and isinstance(value, str):
+            checked[key] = re.split(r"[/\\]", value)[-1]
     for path, freeze in GO_WITH.items():
         if group.get(path) and freeze in checked:
             checked[freeze] = False
@@ -205,7 +220,8 @@ def _json(name: str, text: str) -> dict:
 
 def _check_option_of_search(name: str, option: str, value) -> None:
     known = fields_of_dataclass(GenerationConfig).get(option)
-    if known is None or option == "lm_path" or not known.takes(value):
+    is_word = value is None or isinstance(value, bool | int | float) or bool(re.fullmatch(r"\w{0,99}", str(value)))
+    if option == "lm_path" or not (is_word if known is None else known.takes(value)):
         raise SettingsError(f"{name} holds {_shown(option)}: {_shown(value)}, which is no option of a search")
 
 

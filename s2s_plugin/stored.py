@@ -6,6 +6,7 @@ the file has of each of its parts is compared with the part. Both forms are read
 and the plain pickles of before.
 """
 
+import functools
 import io
 import math
 import os
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 MOST_BYTES_OF_PICKLE = 64 << 20
+MOST_OBJECTS, MOST_DIMENSIONS = 1_000_000, 32
 MOST_ALIASES = 8
 """By how much the tensors of a storage may together be larger than it: a tied embedding has two or three names."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -74,7 +76,7 @@ class StoredArray(numpy.ndarray):
                 isinstance(dtype, StoredDtype)
                 and isinstance(raw, bytes)
                 and isinstance(shape, tuple)
-                and len(shape) <= 32
+                and len(shape) <= MOST_DIMENSIONS
                 and all(type(size) is int and size >= 0 for size in shape)
                 and len(raw) == math.prod(shape) * dtype.numpy.itemsize
             )
@@ -111,13 +113,15 @@ def encode(text: str, encoding: str) -> bytes:
 
 def tensor(storage: Storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None) -> Tensor:
     """A tensor of what its storage holds, no number of it twice."""
+    if isinstance(size, tuple) and len(size) > MOST_DIMENSIONS:
+        raise Refused(f"it holds a tensor of {len(size)} dimensions")
     sizes = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (-1,)
     if not isinstance(storage, Storage) or not all(type(number) is int and 0 <= number < 1 << 62 for number in sizes):
         raise Refused("it holds a tensor without numbers")
     wanted = math.prod(size) * storage.dtype.itemsize
     if len(size) != len(stride) or wanted > storage.data.nbytes():
         raise Refused("it holds a tensor that is larger than its numbers")
-    storage.asked += wanted
+    storage.asked += wanted + 64
     if storage.asked > MOST_ALIASES * storage.data.nbytes() + 4096:
         raise Refused("its tensors share their numbers more often than those of a model")
     try:
@@ -133,6 +137,30 @@ def parameter(data: Tensor, requires_grad=True, hooks=None) -> torch.nn.Paramete
     return torch.nn.Parameter(data, bool(requires_grad) and data.is_floating_point())
 
 
+def check_keys(keys) -> None:
+    """Raises Refused unless all are words or small numbers: others may take for ever, or end Python, to be hashed."""
+    for key in keys:
+        if not (key is None or type(key) in (str, bool) or (type(key) is int and abs(key) < 1 << 60)):
+            raise Refused(f"it holds a dictionary or a set by {type(key).__name__}")
+
+
+def ordered(pairs=()) -> OrderedDict:
+    """An OrderedDict of pairs."""
+    is_list = isinstance(pairs, list | tuple)
+    if not is_list or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise Refused("it holds a dictionary that is none")
+    check_keys(key for key, _ in pairs)
+    return OrderedDict(pairs)
+
+
+def set_of(elements=()) -> set:
+    """A set of words or small numbers."""
+    if not isinstance(elements, list | tuple):
+        raise Refused("it holds a set that is none")
+    check_keys(elements)
+    return set(elements)
+
+
 NUMPY = {
     f"{module}.{name}": function
     for module in ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -142,9 +170,9 @@ NUMPY = {
 
 NAMES = {
     "argparse.Namespace": Namespace,
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "__builtin__.set": set,
+    "collections.OrderedDict": ordered,
+    "builtins.set": set_of,
+    "__builtin__.set": set_of,
     "_codecs.encode": encode,
     "torch._utils._rebuild_tensor": tensor,
     "torch._utils._rebuild_tensor_v2": tensor,
@@ -153,7 +181,18 @@ NAMES = {
     **{f"torch.{name}": dtype for name, dtype in DTYPES.items()},
     **NUMPY,
 }
-CALLED = (OrderedDict, set, encode, tensor, parameter, torch.Size, scalar, array, StoredDtype)
+CALLED = (ordered, set_of, encode, tensor, parameter, torch.Size, scalar, array, StoredDtype)
+
+
+def counted(instruction):
+    """An instruction of the unpickler that counts what it makes."""
+
+    @functools.wraps(instruction)
+    def load(self):
+        self.count()
+        instruction(self)
+
+    return load
 
 
 class Unpickler(pickle._Unpickler):
@@ -168,16 +207,24 @@ class Unpickler(pickle._Unpickler):
         for code, function in pickle._Unpickler.dispatch.items()
         if bytes([code]) not in (
             pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX, pickle.PERSID,
-            pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+            pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.FROZENSET, pickle.DICT,
         )
     }  # fmt: skip
 
     def __init__(self, file: BinaryIO, storage):
         super().__init__(file, encoding="utf-8")
-        self.storage = storage
+        self.storage, self.made = storage, 0
+
+    def count(self, number: int = 1) -> None:
+        """Counts what is made, which a byte of the file can ask for, and takes a hundred of memory."""
+        self.made += number
+        if self.made > MOST_OBJECTS:
+            raise Refused(f"it holds more than {MOST_OBJECTS:,} objects")
 
     def find_class(self, module: str, name: str):
         full = f"{module}.{name}"
+        if not full.isprintable():
+            raise Refused("loading it would call something without a name, which no fairseq checkpoint needs")
         if full not in NAMES:
             if re.fullmatch(r"torch\.(bfloat16|u?int\d+|float\d+|bool)", full):
                 return getattr(torch, name)
@@ -190,15 +237,17 @@ class Unpickler(pickle._Unpickler):
     def load_reduce(self):
         arguments = self.stack.pop()
         function = self.stack[-1]
+        self.count(5)
         if not any(function is one for one in CALLED) or not isinstance(arguments, tuple):
-            raise Refused(f"loading it would call {str(function)[:60]}, which no fairseq checkpoint needs")
+            raise Refused(f"loading it would call {type(function).__name__}, which no fairseq checkpoint needs")
         self.stack[-1] = function(*arguments)
 
     def load_newobj(self):
         arguments = self.stack.pop()
         kind = self.stack.pop()
-        if not any(kind is one for one in (Namespace, OrderedDict)) or arguments != ():
-            raise Refused(f"loading it would make {str(kind)[:60]}, which no fairseq checkpoint needs")
+        self.count()
+        if not any(kind is one for one in (Namespace, ordered)) or not isinstance(arguments, tuple) or arguments:
+            raise Refused(f"loading it would make {type(kind).__name__}, which no fairseq checkpoint needs")
         self.append(kind())
 
     def load_build(self):
@@ -213,6 +262,36 @@ class Unpickler(pickle._Unpickler):
         else:
             raise Refused(f"it changes {type(made).__name__}, which no fairseq checkpoint needs")
 
+    def load_setitem(self):
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self._set(self.stack[-1], [key], [value])
+
+    def load_setitems(self):
+        items = self.pop_mark()
+        self._set(self.stack[-1], items[::2], items[1::2])
+
+    def _set(self, target, keys: list, values: list) -> None:
+        if not isinstance(target, dict):
+            raise Refused(f"it changes {type(target).__name__}, which no fairseq checkpoint needs")
+        check_keys(keys)
+        target.update(zip(keys, values, strict=True))
+
+    def load_additems(self):
+        elements = self.pop_mark()
+        if not isinstance(self.stack[-1], set):
+            raise Refused(f"it changes {type(self.stack[-1]).__name__}, which no fairseq checkpoint needs")
+        check_keys(elements)
+        self.stack[-1].update(elements)
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    for code in (
+        pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET, pickle.MARK, pickle.TUPLE1, pickle.TUPLE2,
+        pickle.TUPLE3, pickle.DUP, pickle.MEMOIZE, pickle.BINFLOAT, pickle.BINPERSID,
+    ):  # fmt: skip
+        dispatch[code[0]] = counted(dispatch[code[0]])
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.BUILD[0]] = load_build
@@ -332,7 +411,8 @@ def _read_pickles(file: BinaryIO):
         raise StoredFileError("it does not begin as a file of torch's")
     load(), load()  # the version and the machine
     found, keys = load(), load()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    is_list = isinstance(keys, list) and all(type(key) is str for key in keys)
+    if not is_list or sorted(keys) != sorted(storages):
         raise StoredFileError("its list of numbers is broken")
     for key in keys:
         data = storages[key].data

@@ -331,7 +331,9 @@ def read_pieces(path: Path):
     import sentencepiece
 
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        encoder = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        encoder.get_piece_size()  # an empty one is not refused before
+        return encoder
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no model of sentencepiece, or damaged ({' '.join(str(error).split())})") from None
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from s2s_plugin.checkpoints import CheckpointError, read_checked
+from s2s_plugin.checkpoints import CheckpointError, parameters_of, read_checked
 from s2s_plugin.compress.folder import options_of
 from s2s_plugin.folder import forget_sum
 from s2s_plugin.ops.int8 import SCALE
@@ -92,7 +92,8 @@ def main() -> None:
         # One after the other: with their optimizers' states they are large.
         for path in chosen:
             result.update(read_checked(path))
-            if args.ema and "ema" not in result["extra_state"]:
+            parameters_of(result)
+            if args.ema and "ema" not in (result.get("extra_state") or {}):
                 raise ValueError(f"{path} holds no moving average: train with --store-ema")
             if options_of(result, "task").get("prune_target"):
                 add_zeros(zeros, result["model"])

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import struct
+import time
 import zipfile
 from collections import OrderedDict
 
@@ -207,6 +208,42 @@ def test_broken_and_hostile_pickles_end_in_an_error(content, is_zip, tmp_path):
     except StoredFileError as error:
         assert len(str(error)) < 400 and "\n" not in str(error)
     assert peak_memory() < before + 100e6
+
+
+DEEP, SHARED = b")" + b"\x85" * 1_000_000, b")" + b"2\x86" * 64
+EXPENSIVE = {
+    "the hash of a deep tuple": b"}" + DEEP + b"K\x01s.",
+    "a set of one": b"c__builtin__\nset\n]" + DEEP + b"a\x85R.",
+    "the hash of a shared tuple": b"}" + SHARED + b"K\x01s.",
+    "an ordered dictionary by one": b"ccollections\nOrderedDict\n](" + SHARED + b"K\x01ta\x85R.",
+    "its name": SHARED + b")R.",
+    "its name as a class": SHARED + b")\x81.",
+    "colliding numbers": b"}(" + b"".join(
+        b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"K\x01" for i in range(1, 3000)
+    ) + b"u.",
+    "many lists": b"(" + b"]" * 3_000_000 + b"t.",
+    "many ordered dictionaries": b"ccollections\nOrderedDict\nq\x01(" + b"h\x01)R" * 400_000 + b"t.",
+    "a name with a control": b"ca\x1b[31m\nb\n.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPENSIVE)
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "pickles"])
+def test_what_would_take_long_or_end_python_is_refused(name, is_zip, tmp_path):
+    path, content = tmp_path / "a.pt", b"\x80\x02" + EXPENSIVE[name]
+    write_pickle(path, content) if is_zip else path.write_bytes(content)
+    before, start = peak_memory(), time.process_time()
+    with pytest.raises(Refused) as refused:
+        read(path)
+    assert str(refused.value).isprintable()
+    assert time.process_time() - start < 10 and peak_memory() < before + 250e6
+
+
+def test_a_tensor_has_few_dimensions(tmp_path):
+    size = (1,) * 100_000
+    path = write_pickle(tmp_path / "a.pt", pickled({"x": rebuild(storage_of(4), 0, size, size)}))
+    with pytest.raises(Refused, match="of 100000 dimensions"):
+        read(path)
 
 
 def test_a_compressed_part_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..checkpoints import read_checked
+from ..checkpoints import CheckpointError, parameters_of, read_checked
 from ..folder import MODEL, SUMS, check_folder, is_of_model, leads_out, write_sums
 from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
 
@@ -18,6 +18,10 @@ def read_model(path: Path) -> dict:
         ValueError: it is of another architecture.
     """
     state = read_checked(path)
+    try:
+        parameters_of(state)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not a checkpoint of fairseq: {error}") from None
     if not isinstance(state.get("cfg"), dict):
         raise ValueError(f"{path}: holds no settings in the form of fairseq 0.12")
     options = options_of(state, "model")
@@ -25,7 +29,7 @@ def read_model(path: Path) -> dict:
     if not str(arch).startswith("attn_rnn_"):
         raise ValueError(f"{path}: a model of --arch {arch}; only attn_rnn_s2s and attn_rnn_s2t can be made smaller")
     state["last_optimizer_state"] = None
-    state.get("extra_state", {}).pop("ema", None)
+    (state.get("extra_state") or {}).pop("ema", None)
     return state
 
 

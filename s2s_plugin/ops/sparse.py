@@ -22,7 +22,7 @@ def pack_bits(kept: Tensor) -> Tensor:
 
 def unpack_bits(bits: Tensor, size: int) -> Tensor:
     """The inverse of `pack_bits`. Returns (size,) bool."""
-    return ((bits.to(torch.int64).unsqueeze(1) >> torch.arange(8)) & 1).flatten()[:size].bool()
+    return ((bits.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()[:size].bool()
 
 
 def is_packed(state: dict[str, Tensor]) -> bool:
