@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from ..modules.cells import init_uniform
 from ..modules.decoder import DecoderState, RNNDecoder
 from ..modules.dropout import Dropout
+from ..modules.encoder import EncoderState
 from ..modules.linear import Linear, WeightCache, ready_linear
 from ..modules.precision import compute_in
 from ..ops.copying import copy_lprobs
-from ..ops.devices import cast
+from ..ops.devices import cast, on_cpu
 from ..ops.products import pack
 from ..ops.reference import CopySource
 from ..ops.topk import first_and_best
@@ -110,7 +111,12 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
             if past is not None:
                 prev_output_tokens = prev_output_tokens[:, -1:]
         with compute_in(self.compute_dtype, prev_output_tokens.device):
-            state = self.decoder.start(encoder_out.state) if past is None else DecoderState(**_state_of(past))
+            if past is not None:
+                state = DecoderState(**_state_of(past))
+            elif incremental_state is None:
+                state = self.decoder.start(encoder_out.state)
+            else:
+                state = self._start_of_beams(encoder_out)
             words = prev_output_tokens if shortlist is None else shortlist.ids[prev_output_tokens]
             x = self.dropout_in(self.word_dropout(self.embed_tokens(words)))
             out = self.decoder(x, encoder_out.state, state)
@@ -133,6 +139,20 @@ class AttnRNNDecoder(FairseqIncrementalDecoder):
                 saved["attn"] = saved["attn"].clone()
             self.set_incremental_state(incremental_state, STATE, saved)
         return y, extra
+
+    def _start_of_beams(self, encoder_out: EncoderOut) -> DecoderState:
+        """The state before the first word, made once for the hypotheses of a sentence, which begin with one memory."""
+        rows = encoder_out.rows
+        if not on_cpu(rows):  # as in `same_rows`
+            return self.decoder.start(encoder_out.state)
+        sentences, place, counts = rows.unique_consecutive(return_inverse=True, return_counts=True)
+        if len(sentences) == len(rows):
+            return self.decoder.start(encoder_out.state)
+        first = counts.cumsum(0) - counts
+        state = self.decoder.start(EncoderState(*(x.index_select(0, first) for x in encoder_out.state)))
+        dims = {"hidden": 1, "cell": 1}
+        moved = {n: None if x is None else x.index_select(dims.get(n, 0), place) for n, x in state._asdict().items()}
+        return DecoderState(**moved)
 
     def logits(self, features: Tensor, projection: tuple | None, forbidden: Tensor | None) -> Tensor:
         """Over all words, or over some.

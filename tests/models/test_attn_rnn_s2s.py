@@ -114,6 +114,25 @@ def test_reorder_then_step_is_step_then_reorder(model, order):
     torch.testing.assert_close(before, after[order])
 
 
+@pytest.mark.parametrize("beams", [[0, 0, 0, 1, 1, 1, 2, 2, 2], [2, 0, 0], [1, 1]])
+def test_beams_begin_as_their_sentences_do(model, beams):
+    beams = torch.tensor(beams)
+    encoder_out, alone, state = model.encoder(pad(SOURCES)), {}, {}
+    together = model.encoder.reorder_encoder_out(encoder_out, beams)
+    for t in range(2):
+        expected, _ = model.decoder(PREV[:, : t + 1], encoder_out=encoder_out, incremental_state=alone)
+        found, _ = model.decoder(PREV[beams, : t + 1], encoder_out=together, incremental_state=state)
+        torch.testing.assert_close(found, expected[beams])
+
+
+def test_the_memory_is_projected_once_a_sentence():
+    model, beams, rows = make_model(), torch.tensor([0, 0, 1, 1, 2, 2]), []
+    model.decoder.decoder.first_layer.attention.key_proj.register_forward_hook(lambda _, x, y: rows.append(len(x[0])))
+    encoder_out = model.encoder.reorder_encoder_out(model.encoder(pad(SOURCES)), beams)
+    model.decoder(PREV[beams, :1], encoder_out=encoder_out, incremental_state={})
+    assert rows == [3]
+
+
 def test_what_belongs_to_sentences_is_not_copied_when_beams_move():
     model = make_model()
     beams = torch.tensor([0, 0, 1, 1, 2, 2])
