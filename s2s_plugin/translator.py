@@ -189,10 +189,9 @@ class Translator:
         fit = {k: of_line for k, of_line in enumerate(pieces) if of_line and not too_long[k]}
         found = {}
         if fit:
-            with self._turn:
+            with HEAP.used(), self._turn:
                 generator = self.task.build_generator([self.model], Namespace(**{"beam": 5, **search}))
                 found = self._search(generator, fit, max_tokens, n_best)
-            HEAP.trim()
         return [Translation(line, pieces[k], found.get(k, []), too_long[k]) for k, line in enumerate(lines)]
 
     def stream(self, lines: Iterable[str], *, buffer: int = 1000, **options) -> Iterator[Translation]:

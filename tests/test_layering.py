@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "compress": ({"ops", "checkpoints", "folder", "saving"}, {"fairseq", "tqdm"}),
     "export": (
         {"models", "modules", "ops", "compress", "translator"},
-        {"json", "numpy", "onnxruntime", "onnxscript", "sentencepiece", "unicodedata"},
+        {"json", "numpy", "onnxruntime", "onnxscript", "re", "sentencepiece"},
     ),
 }
 STANDARD = {
