@@ -17,7 +17,7 @@ from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
 from .checkpoints import explain_errors
-from .memory import bound_caches
+from .memory import bound_caches, bound_heap
 
 
 class Patch(NamedTuple):
@@ -74,6 +74,7 @@ def bound_memory(init):
     @functools.wraps(init)
     def bound_then_init(self, *args, **kwargs):
         bound_caches()
+        bound_heap()
         init(self, *args, **kwargs)
 
     return bound_then_init
