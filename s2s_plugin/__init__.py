@@ -2,14 +2,13 @@
 
 __version__ = "0.2.0"
 
-import logging
+from .quiet_import import nothing_changed
 
-logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)  # its advice is nobody's here
+with nothing_changed():
+    from . import checkpoints, criterions, fairseq_patches, scoring  # noqa: F401
+    from .models import attn_rnn_s2s, attn_rnn_s2t  # noqa: F401
+    from .tasks import attn_translation  # noqa: F401
+    from .translator import Hypothesis, Translation, Translator  # noqa: F401
 
-from . import checkpoints, criterions, fairseq_patches, scoring  # noqa: E402, F401
-from .models import attn_rnn_s2s, attn_rnn_s2t  # noqa: E402, F401
-from .tasks import attn_translation  # noqa: E402, F401
-from .translator import Hypothesis, Translation, Translator  # noqa: E402, F401
-
-checkpoints.install()
-fairseq_patches.install()
+    checkpoints.allow_for_torch()
+    fairseq_patches.install()

@@ -3,10 +3,8 @@
 import argparse
 import json
 import logging
-import queue
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,10 +14,10 @@ from .compress.folder import rewrite_folder
 from .compress.lexicon import learn_lexicon
 from .compress.pack import pack_checkpoint
 from .compress.quantize import quantize_checkpoint
-from .translator import SHORTLIST, Translation, Translator
-
-MOST_LINES = 1000
-END = None
+from .folder import SHORTLIST, changing
+from .lines import as_one, bounded_lines, escape_ends, lines_at_hand
+from .saving import write_text_in_one_step
+from .translator import Translation, Translator
 
 
 def read_parser() -> argparse.ArgumentParser:
@@ -34,40 +32,16 @@ def read_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compute-dtype", help="float32, bfloat16 or int8 (as the model was made)")
     parser.add_argument("--no-shortlist", action="store_true", help="search the whole vocabulary all the same")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
+    add_trust(parser)
     return parser
 
 
-def lines_at_hand(lines) -> Iterator[list[str]]:
-    """Yields all lines that have come meanwhile, so that a file is read in large batches and nobody waits for the next.
-
-    Args: lines of bytes, read by a thread of their own.
-    """
-    arrived, failed = queue.Queue(maxsize=10 * MOST_LINES), []
-
-    def read() -> None:
-        try:
-            for number, line in enumerate(lines):
-                text = line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace")
-                arrived.put(text.rstrip("\r\n"))
-        except Exception as error:
-            failed.append(error)
-        arrived.put(END)
-
-    threading.Thread(target=read, daemon=True).start()
-    while (line := arrived.get()) is not END:
-        taken = [line]
-        while len(taken) < MOST_LINES:
-            try:
-                line = arrived.get_nowait()
-            except queue.Empty:
-                break
-            if line is END:
-                arrived.put(END)
-                break
-            taken.append(line)
-        yield taken
-    if failed:
-        raise failed[0]
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load any model that fairseq knows, not only those of text; a file never runs anything",
+    )
 
 
 def as_json(translation: Translation) -> str:
@@ -81,7 +55,7 @@ def as_json(translation: Translation) -> str:
         for hypothesis in translation.hypotheses
     ]
     said = {"source": translation.source, "pieces": translation.source_pieces, "hypotheses": hypotheses}
-    return json.dumps(said, ensure_ascii=False)
+    return escape_ends(json.dumps(said, ensure_ascii=False))
 
 
 def translate(words: list[str]) -> None:
@@ -95,7 +69,13 @@ def translate(words: list[str]) -> None:
         torch.set_num_threads(args.threads)
     device = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[args.device]
     shortlist = False if args.no_shortlist else None
-    translator = Translator.load(args.model, device=device, compute_dtype=args.compute_dtype, shortlist=shortlist)
+    translator = Translator.load(
+        args.model,
+        device=device,
+        compute_dtype=args.compute_dtype,
+        shortlist=shortlist,
+        trust_checkpoint=args.trust_checkpoint,
+    )
     search = {name: getattr(args, name) for name in ("beam", "lenpen") if getattr(args, name) is not None}
     options = {**search, "n_best": args.n_best, "max_tokens": args.max_tokens}
     translator.translate([], **options)  # so that mistakes show now
@@ -103,15 +83,16 @@ def translate(words: list[str]) -> None:
         raise ValueError("the standard input is closed: there is nothing to translate")
     if sys.stdin.isatty():
         print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
+    if sys.stdout is None:
+        raise ValueError("the standard output is closed: there is nowhere to write to")
     number = 0
     # Not Python's own stdin, whose lock a waiting reader would hold when the program ends.
-    for lines in lines_at_hand(open(0, "rb", closefd=False)):
+    for lines in lines_at_hand(bounded_lines(open(0, "rb", closefd=False))):
         for translation in translator.translate(lines, skip_too_long=True, **options):
             number += 1
-            if translation.source_pieces and not translation.hypotheses:
-                pieces = len(translation.source_pieces)
-                print(f"warning: line {number} is left out: {pieces} pieces are too many", file=sys.stderr)
-            said = as_json(translation) if args.json else translation.text
+            if translation.too_long:
+                print(f"warning: line {number} is left out: {translation.too_long}", file=sys.stderr)
+            said = as_json(translation) if args.json else as_one(translation.text)
             sys.stdout.buffer.write(f"{said}\n".encode())
         sys.stdout.buffer.flush()
 
@@ -147,15 +128,15 @@ def shortlist(words: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="file to write (MODEL/shortlist, which translations then go by)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--size", type=int, default=100, help="candidates of a source word, at most")
+    add_trust(parser)
     args = parser.parse_args(words)
     if args.size < 1:
         raise ValueError(f"--size {args.size}: must be at least 1")
-    translator = Translator.load(args.model)
+    translator = Translator.load(args.model, trust_checkpoint=args.trust_checkpoint)
     output = args.output or args.model / SHORTLIST
     lines = learn_lexicon(translator.model, translator.task, args.data, args.split, args.size)
-    new = output.with_name(output.name + ".new")
-    new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    new.replace(output)
+    with changing(output.parent):
+        write_text_in_one_step(output, "".join(f"{line}\n" for line in lines))
     print(f"{output}: {len(lines):,} candidates")
 
 

@@ -1,14 +1,14 @@
 """The memory of a training on a CPU, bounded when one starts.
 
-oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, as
-many more, which hold kernels, too. One takes about half a megabyte, all of them more than half a gigabyte once the
-batches of an epoch have come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read
-their capacity from the environment at the first product of the process; torch has no other door to them.
+oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, keeps
+as many more. One takes about half a megabyte, all of them more than half a gigabyte once the batches of an epoch have
+come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their capacity from the
+environment at the first product of the process; torch has no other door to them.
 
-glibc's malloc takes small and large blocks from one heap, where what stays between them keeps it from shrinking. Blocks
-above a threshold come from the system and go back to it; but glibc raises that to 32 MiB as large blocks are freed. A
-batch's logits and their copies, 24 MiB each in the recipe, then tear the heap apart. A fixed threshold keeps them out
-of it; much lower ones cost time, since the system clears every page that it gives.
+glibc's malloc takes small blocks and large ones from one heap, which what lies between them keeps from shrinking. Blocks
+above a threshold come from the system and go back to it, but glibc raises that to 32 MiB as large blocks are freed: a
+batch's logits, 24 MiB in the recipe, of which fairseq's own criterion makes several copies, then tear holes into the
+heap. A fixed threshold keeps them out of it. A much lower one costs time, since the system clears what it gives.
 """
 
 import ctypes

@@ -1,33 +1,37 @@
 """A trained model as one call: `Translator.load(folder).translate(["Good morning."], beam=5)`."""
 
 import threading
-import unicodedata
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from fairseq.data.data_utils import post_process
 from torch import Tensor
 
+from .checkpoints import load_model
+from .folder import LANGUAGES, MODEL, SEARCH, SHORTLIST, check_folder, read_languages, read_settings
+from .heap import HEAP
+from .lines import MOST_CHARACTERS, clean, is_blank
 from .modules.precision import check_compute_dtype
 
-MODEL, LANGUAGES, SEARCH, SHORTLIST = "model.pt", "languages", "search", "shortlist"
-"""Files of a folder: the checkpoint, `src_lang=` and `tgt_lang=`, options of fairseq's search, words to search over."""
+WITHOUT_VALIDATION = {"eval_bleu": False, "eval_tokenized_bleu": False, "eval_bleu_tokenizer": None}
+"""Settings of the task that only a training needs."""
 
 SEARCH_OPTIONS = {
-    "beam": (int, 1),
-    "lenpen": (float, 0),
-    "unkpen": (float, None),
-    "max_len_a": (float, 0),
-    "max_len_b": (int, 0),
-    "min_len": (int, 0),
-    "no_repeat_ngram_size": (int, 0),
+    "beam": (int, 1, 1000),
+    "lenpen": (float, 0, 1000),
+    "unkpen": (float, -1e9, 1e9),
+    "max_len_a": (float, 0, 1000),
+    "max_len_b": (int, 0, 1_000_000),
+    "min_len": (int, 0, 1_000_000),
+    "no_repeat_ngram_size": (int, 0, 1_000_000),
 }
-"""Those that can be set, as fairseq-generate names them: type and least value."""
+"""Those that can be set, as fairseq-generate names them: type, least and largest value."""
 
 
 class Hypothesis(NamedTuple):
@@ -63,11 +67,13 @@ class Translation(NamedTuple):
         source: the line, as it was given.
         source_pieces: S - 1, without the end.
         hypotheses: the best first; none for a blank line, or one that was left out for its length.
+        too_long: why it was left out, or an empty string.
     """
 
     source: str
     source_pieces: list[str]
     hypotheses: list[Hypothesis]
+    too_long: str = ""
 
     @property
     def text(self) -> str:
@@ -92,7 +98,13 @@ class Translator:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, device: str = "cpu", compute_dtype: str | None = None, shortlist: bool | None = None
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        compute_dtype: str | None = None,
+        shortlist: bool | None = None,
+        trust_checkpoint: bool = False,
     ) -> "Translator":
         """Reads the folder `model` of a recipe.
 
@@ -102,35 +114,35 @@ class Translator:
             device: `cpu` or `cuda`, perhaps with a number: `cuda:1`.
             compute_dtype: `float32`, `bfloat16` or, on a CPU, `int8`; None: as the model was made.
             shortlist: whether searches go over the candidates in the file `shortlist` alone; None: if it is there.
+            trust_checkpoint: load any model that fairseq knows, not only those of text. A file never runs anything.
 
         Raises:
             FileNotFoundError: no such folder, or a file of it is missing.
-            ValueError: `languages` or `search` cannot be read, unknown compute dtype, or a device that is not there.
-            CheckpointError: model.pt is no checkpoint.
+            ValueError: `languages` or `search` cannot be read, a file that is not what `SHA256SUMS` says, a link out of
+                the folder, unknown compute dtype, or a device that is not there.
+            CheckpointError: model.pt is no checkpoint, is broken, or is refused.
         """
         folder = Path(folder)
         for name in (MODEL, LANGUAGES):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder}: there is no {name}; give the folder `model` that a recipe made")
+        check_folder(folder)
         src_lang, tgt_lang = read_languages(folder / LANGUAGES)
         for lang in (src_lang, tgt_lang):
             if not (folder / f"dict.{lang}.txt").is_file():
-                raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt")
+                raise FileNotFoundError(f"{folder}: there is no dict.{lang}.txt for what {folder / LANGUAGES} names")
         search = read_search(folder / SEARCH) if (folder / SEARCH).is_file() else {}
         check_device(device)
         if compute_dtype is not None:
             check_compute_dtype(compute_dtype)
-        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang}
-        models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / MODEL)], arg_overrides=overrides)
-        set_compute_dtype(models[0], compute_dtype, device)
+        overrides = {"data": str(folder), "source_lang": src_lang, "target_lang": tgt_lang, **WITHOUT_VALIDATION}
+        model, _, task = load_model(folder / MODEL, overrides, trust_checkpoint=trust_checkpoint)
+        set_compute_dtype(model, compute_dtype, device)
         if shortlist or (shortlist is None and (folder / SHORTLIST).is_file()):
             task.read_lexicon(folder / SHORTLIST)  # not as the model was trained
-        encoder = None
-        if (folder / f"{src_lang}.model").is_file():
-            import sentencepiece
-
-            encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{src_lang}.model"))
-        return cls(models[0].to(device), task, encoder, search)
+        pieces = folder / f"{src_lang}.model"
+        encoder = read_pieces(pieces) if pieces.is_file() else None
+        return cls(model.to(device), task, encoder, search)
 
     def translate(
         self,
@@ -143,15 +155,14 @@ class Translator:
     ) -> list[Translation]:
         """Translates lines, in batches of similar length.
 
-        A batch changes no translation, but that with `max_len_a` fairseq's longest translation is that of the batch's
-        longest line, and that in bfloat16 and int8 a near tie can fall otherwise.
+        A batch changes no translation, but that in bfloat16 and int8 a near tie can fall otherwise.
 
         Args:
             lines: raw text, one sentence each; a blank one gives a Translation without hypotheses.
             n_best: hypotheses of each, at most the beam.
             max_tokens: source pieces in a batch, padding included.
-            skip_too_long: a line of more pieces than `max_tokens` or the task's --max-source-positions gives a
-                Translation without hypotheses.
+            skip_too_long: a line of more pieces than `max_tokens` or the task's --max-source-positions, or of more
+                than `MOST_CHARACTERS`, gives a Translation without hypotheses.
             **search: of `SEARCH_OPTIONS`.
 
         Returns:
@@ -170,21 +181,19 @@ class Translator:
         if max_tokens < 1:
             raise ValueError(f"max_tokens {max_tokens}: must be at least 1")
         lines = list(lines)
-        pieces = [self.split(line) for line in lines]
         longest = min(max_tokens, self.task.cfg.max_source_positions)
-        fit = [number for number, of_line in enumerate(pieces) if 0 < len(of_line) < longest]
-        if not skip_too_long:
-            for number, of_line in enumerate(pieces, start=1):
-                if len(of_line) >= longest:
-                    raise ValueError(f"line {number}: {len(of_line)} pieces and the end, more than {longest}")
+        pieces, too_long = zip(*(self._read(line, longest) for line in lines), strict=True) if lines else ((), ())
+        if any(too_long) and not skip_too_long:
+            number, reason = next((number, reason) for number, reason in enumerate(too_long, start=1) if reason)
+            raise ValueError(f"line {number}: {reason}")
+        fit = {k: of_line for k, of_line in enumerate(pieces) if of_line and not too_long[k]}
         found = {}
         if fit:
             with self._turn:
                 generator = self.task.build_generator([self.model], Namespace(**{"beam": 5, **search}))
-                for batch in self._batches([pieces[number] for number in fit], max_tokens):
-                    numbers = [fit[index] for index in batch["id"].tolist()]
-                    found |= zip(numbers, self._translate_batch(generator, batch, n_best), strict=True)
-        return [Translation(line, pieces[k], found.get(k, [])) for k, line in enumerate(lines)]
+                found = self._search(generator, fit, max_tokens, n_best)
+            HEAP.trim()
+        return [Translation(line, pieces[k], found.get(k, []), too_long[k]) for k, line in enumerate(lines)]
 
     def stream(self, lines: Iterable[str], *, buffer: int = 1000, **options) -> Iterator[Translation]:
         """The same of lines without end: yields a Translation for each, in their order, after every `buffer` of them.
@@ -200,23 +209,59 @@ class Translator:
         text = clean(line)
         return text.split() if self.encoder is None else self.encoder.encode(text, out_type=str)
 
+    def _read(self, line: str, longest: int) -> tuple[list[str], str]:
+        """The pieces of a line, and why it is too long. Args: longest, more pieces than a line may have."""
+        if len(line) > MOST_CHARACTERS and not is_blank(line):
+            return [], f"more than {MOST_CHARACTERS} characters"
+        pieces = self.split(line)
+        return pieces, f"{len(pieces)} pieces and the end, more than {longest}" if len(pieces) >= longest else ""
+
+    def _search(
+        self, generator, lines: dict[int, list[str]], max_tokens: int, n_best: int
+    ) -> dict[int, list[Hypothesis]]:
+        """The best hypotheses of each line. Args: lines, pieces by the line's number.
+
+        With `max_len_a`, fairseq lets all translations of a batch become as long as that of its longest line may be.
+        Lines whose own ones became longer than alone are translated again, beside lines as long as they.
+        """
+        found, again = {}, defaultdict(dict)
+        numbers, min_len = list(lines), generator.min_len
+        for batch in self._batches(list(lines.values()), max_tokens):
+            longest = longest_translation(generator, batch["net_input"]["src_tokens"].size(1))
+            generator.min_len = min(min_len, longest)  # fairseq would give up
+            for index, hypotheses, columns in self._translate_batch(generator, batch):
+                number, pieces = numbers[index], lines[numbers[index]]
+                longest = longest_translation(generator, len(pieces) + 1)
+                if max((len(one["tokens"]) for one in hypotheses), default=0) > longest + 1:
+                    again[len(pieces)][number] = pieces
+                else:
+                    found[number] = [self._hypothesis(one, columns) for one in hypotheses[:n_best]]
+        generator.min_len = min_len
+        for of_one_length in again.values():
+            found |= self._search(generator, of_one_length, max_tokens, n_best)
+        return found
+
     def _batches(self, lines: list[list[str]], max_tokens: int) -> Iterator[dict]:
         """Batches of fairseq, whose `id` are places in `lines`."""
-        dictionary = self.task.source_dictionary
-        tokens = [dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long() for pieces in lines]
+        tokens = [self._ids(pieces) for pieces in lines]
         dataset = self.task.build_dataset_for_inference(tokens, [len(of_line) for of_line in tokens])
+        dataset.shuffle = False  # by random numbers that are the caller's
         for batch in dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max_tokens):
             sample = dataset.collater([dataset[index] for index in batch])
             yield utils.move_to_cuda(sample, self.device) if self.device.type == "cuda" else sample
 
-    def _translate_batch(self, generator, batch: dict, n_best: int) -> list[list[Hypothesis]]:
+    def _ids(self, pieces: list[str]) -> Tensor:
+        """Their places in the dictionary, and the end. What only looks like a special symbol is an unknown word."""
+        dictionary = self.task.source_dictionary
+        ids = (dictionary.index(piece) for piece in pieces)
+        return torch.tensor([k if k >= dictionary.nspecial else dictionary.unk() for k in ids] + [dictionary.eos()])
+
+    def _translate_batch(self, generator, batch: dict) -> Iterator[tuple[int, list[dict], Tensor]]:
+        """Yields of each line its `id`, fairseq's hypotheses, and the columns (S,) bool of it, False at padding."""
         with torch.no_grad():
             found = self.task.inference_step(generator, [self.model], batch)
         present = batch["net_input"]["src_tokens"].ne(self.task.source_dictionary.pad()).cpu()
-        return [
-            [self._hypothesis(hypothesis, columns) for hypothesis in of_line[:n_best]]
-            for of_line, columns in zip(found, present, strict=True)
-        ]
+        return zip(batch["id"].tolist(), found, present, strict=True)
 
     def _hypothesis(self, found: dict, columns: Tensor) -> Hypothesis:
         """Args: found, of fairseq's search; columns (S,) bool, False at padding."""
@@ -230,32 +275,32 @@ class Translator:
         return Hypothesis(text, float(found["score"]), pieces, found["positional_scores"].tolist(), attn)
 
 
-def clean(text: str) -> str:
-    """Spaces and control characters as the recipes' training text has them: one space between words, none around."""
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+def longest_translation(generator, size: int) -> int:
+    """In pieces without the end, of a source of so many with it."""
+    return int(generator.max_len_a * size + generator.max_len_b)
 
 
 def check_search(options: dict) -> dict:
-    """The options, as numbers. Raises ValueError for one that is unknown, no number, or too small."""
+    """The options, as numbers. Raises ValueError for one that is unknown, no number, too small or too large."""
     checked = {}
     for name, value in options.items():
         if name not in SEARCH_OPTIONS:
             raise ValueError(f"unknown option {name!r} of the search: choose from {', '.join(SEARCH_OPTIONS)}")
-        kind, least = SEARCH_OPTIONS[name]
+        kind, least, largest = SEARCH_OPTIONS[name]
         number = "a whole number" if kind is int else "a number"
         try:
             checked[name] = kind(value)
-            fits = checked[name] == float(value) and (least is None or checked[name] >= least)
-        except (TypeError, ValueError):
+            fits = checked[name] == float(value) and least <= checked[name] <= largest
+        except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits:
-            raise ValueError(f"{name} {value}: must be {number}" + ("" if least is None else f" of at least {least}"))
+            raise ValueError(f"{name} {value}: must be {number} of at least {least} and at most {largest}")
     return checked
 
 
 def read_search(path: Path) -> dict:
     """From a line of words such as `--beam 5 --max-len-a 2`. Raises ValueError for anything else."""
-    words = path.read_text(encoding="utf-8").split()
+    words = read_settings(path).split()
     names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
         raise ValueError(f"{path}: {' '.join(words)!r} are no options with a value each")
@@ -263,15 +308,6 @@ def read_search(path: Path) -> dict:
         return check_search(dict(zip(names, words[1::2], strict=True)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def read_languages(path: Path) -> tuple[str, str]:
-    """Source and target. Raises ValueError where one is not said."""
-    said = dict(line.partition("=")[::2] for line in path.read_text(encoding="utf-8").split())
-    missing = [name for name in ("src_lang", "tgt_lang") if not said.get(name)]
-    if missing:
-        raise ValueError(f"{path}: no line {missing[0]}=LANG")
-    return said["src_lang"], said["tgt_lang"]
 
 
 def set_compute_dtype(model, compute_dtype: str | None, device: str) -> None:
@@ -288,6 +324,16 @@ def set_compute_dtype(model, compute_dtype: str | None, device: str) -> None:
             part.compute_dtype = compute_dtype
     if not device.startswith("cpu") and any(part.compute_dtype == "int8" for part in parts):
         raise ValueError(f"device {device}: eight bits are for CPUs; say float32 or bfloat16 for compute_dtype")
+
+
+def read_pieces(path: Path):
+    """A SentencePieceProcessor. Raises ValueError for a file that is no model of sentencepiece."""
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no model of sentencepiece, or damaged ({' '.join(str(error).split())})") from None
 
 
 def check_device(device: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 from attention_fonts import find_fonts
-from attention_weights import Attention
+from attention_weights import Attention, printable
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import LinearSegmentedColormap
@@ -31,6 +31,7 @@ def style(families: list[str]) -> Iterator[None]:
         "svg.hashsalt": "attention",
         # Not 42, which declares fonts with PostScript outlines, as Noto's Chinese ones, to be TrueType.
         "pdf.fonttype": 3,
+        "text.usetex": False,  # whatever a user's matplotlibrc says: words are no TeX
         "text.color": INK,
         "xtick.color": INK,
         "ytick.color": INK,
@@ -56,8 +57,9 @@ def draw(attention: Attention, title: str = "") -> Figure:
     )  # fmt: skip
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
-    axes.set_xticks([place + 0.5 for place in range(columns)], attention.source, fontsize=points)
-    axes.set_yticks([place + 0.5 for place in range(rows)], attention.target, fontsize=points)
+    source, target = (list(map(printable, side)) for side in (attention.source, attention.target))
+    axes.set_xticks([place + 0.5 for place in range(columns)], source, fontsize=points)
+    axes.set_yticks([place + 0.5 for place in range(rows)], target, fontsize=points)
     axes.tick_params(length=0, pad=4, top=True, labeltop=True, bottom=False, labelbottom=False)
     for label in axes.get_xticklabels() + axes.get_yticklabels():
         label.set_parse_math(False)  # $ is a word like others
@@ -65,7 +67,7 @@ def draw(attention: Attention, title: str = "") -> Figure:
     for spine in axes.spines.values():
         spine.set(edgecolor="#b6bcc4", linewidth=0.8)
     if title:
-        axes.set_title(title, fontsize=points + 2, pad=10, loc="left").set_parse_math(False)
+        axes.set_title(printable(title), fontsize=points + 2, pad=10, loc="left").set_parse_math(False)
     bar_height = min(height, 1.5)
     place = (1 + 0.18 / width, 1 - bar_height / height, 0.11 / width, bar_height / height)
     bar = figure.colorbar(mesh, cax=figure.add_axes(place, label="scale"), ticks=[0, 0.5, 1])
@@ -114,4 +116,4 @@ def save_pages(path: Path, pictures: list[tuple[Attention, str]], families: list
 def fonts_of(pictures: list[tuple[Attention, str]], file: Path | None = None) -> list[str]:
     """Families that have the characters of all (attention, title); see `find_fonts`."""
     texts = (word for attention, title in pictures for word in [title, *attention.source, *attention.target])
-    return find_fonts(texts, file)
+    return find_fonts(map(printable, texts), file)

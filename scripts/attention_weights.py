@@ -1,5 +1,6 @@
 """Attention weights out of what fairseq printed, and how weights of pieces become weights of words."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -73,6 +74,12 @@ def attention_of(number: int, rank: int, sentence: Sentence, hypothesis: Hypothe
             f"{shape[1]} words, ends included: generate without --post-process (--remove-bpe), and give it here"
         )
     return Attention(number, rank, hypothesis.score, words[1], words[0], weights)
+
+
+def printable(text: str) -> str:
+    """The text with a mark in the place of what files of text and pictures cannot hold: controls, halves of characters
+    outside the Basic Multilingual Plane, and what is no character."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c for c in text)
 
 
 def is_hard(alignment: str) -> bool:

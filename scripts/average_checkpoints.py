@@ -14,18 +14,17 @@ https://aclanthology.org/W16-2316). One checkpoint is copied, a third of its siz
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
-import torch
-from fairseq import checkpoint_utils
-
-from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.checkpoints import CheckpointError, read_checked
 from s2s_plugin.compress.folder import options_of
+from s2s_plugin.folder import forget_sum
 from s2s_plugin.ops.int8 import SCALE
 from s2s_plugin.ops.sparse import is_packed
+from s2s_plugin.saving import save_in_one_step
 
 
 def average(states: Iterable[dict]) -> dict:
@@ -92,8 +91,7 @@ def main() -> None:
     def models():
         # One after the other: with their optimizers' states they are large.
         for path in chosen:
-            checkpoint_utils.load_checkpoint_to_cpu(path)  # refuses what is none, and says why
-            result.update(torch.load(path, map_location="cpu", weights_only=True))
+            result.update(read_checked(path))
             if args.ema and "ema" not in result["extra_state"]:
                 raise ValueError(f"{path} holds no moving average: train with --store-ema")
             if options_of(result, "task").get("prune_target"):
@@ -106,8 +104,8 @@ def main() -> None:
         averaged[name].masked_fill_(places, 0)
     # Resuming needs the optimizer's state, translating does not; fairseq expects the entry.
     result.update(model=averaged, last_optimizer_state=None)
-    torch.save(result, args.output + ".new")
-    os.replace(args.output + ".new", args.output)
+    forget_sum(Path(args.output))
+    save_in_one_step(result, args.output)
 
 
 if __name__ == "__main__":

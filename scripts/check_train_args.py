@@ -21,10 +21,11 @@ FAMILIES = {"speech_to_text": ("attn_rnn_s2t",), "attn_translation": ("attn_rnn_
 
 def check_finetune(args: argparse.Namespace) -> None:
     """Raises ValueError or CheckpointError unless the arguments' model can have the parameters of the given one."""
+    from s2s_plugin.folder import check_folder, read_languages
     from s2s_plugin.tasks.attn_translation import AttnTranslationTask
-    from s2s_plugin.translator import read_languages
 
     path = Path(args.finetune_from_model)
+    check_folder(path.parent)
     languages = read_languages(path.with_name("languages"))
     dictionaries = [Dictionary.load(str(path.with_name(f"dict.{lang}.txt"))) for lang in languages]
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))

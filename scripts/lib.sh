@@ -222,6 +222,118 @@ linear_rates() { # peak epochs
   }'
 }
 
+# --- files ------------------------------------------------------------------------------------------------------------
+# A file is written beside and renamed, so that a full disk or a kill leaves the old one whole.
+
+# Of the disk that holds WORK; the second where `sync` knows no `-f`.
+sync_disk() { sync -f "$WORK" 2>/dev/null || sync; }
+
+# What is the same already is not written again.
+replace_file() { # file text
+  if [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; then return 0; fi
+  if ! { printf '%s\n' "$2" >"$1.new"; } 2>/dev/null || ! sync_disk || ! mv "$1.new" "$1"; then
+    rm -f "$1.new"
+    die "$1: cannot be written"
+  fi
+}
+
+copy_into() { # folder file...
+  local folder=$1 file to
+  shift
+  for file in "$@"; do
+    to=$folder/${file##*/}
+    if ! cmp -s "$file" "$to" && ! { cp "$file" "$to.new" && sync_disk && mv -f "$to.new" "$to"; } 2>/dev/null; then
+      rm -f "$to.new"
+      die "$to: cannot be written"
+    fi
+  done
+}
+
+# Moves what a former model left, named as in WORK, into a new folder, ASIDE; nothing is ever deleted. Stamps are named
+# first, so that none speaks of what is gone. The move is done when the folder gets its name: one that was broken off
+# before is undone by take_back.
+set_aside() { # name...
+  local number=1 name half=$WORK/old-half
+  while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
+  ASIDE=$WORK/old-$number
+  mkdir "$half"
+  replace_file "$half/contents" "$(printf '%s\n' "$@")"
+  for name in "$@"; do
+    if [ -e "$WORK/$name" ]; then
+      mkdir -p "$(dirname "$half/$name")"
+      mv "$WORK/$name" "$half/$name"
+    fi
+  done
+  mv "$half" "$ASIDE"
+}
+
+# Puts back what a set_aside that was broken off had moved, stamps last.
+take_back() {
+  local half=$WORK/old-half name names=() number=1
+  [ -d "$half" ] || return 0
+  if [ -f "$half/contents" ]; then
+    while IFS= read -r name; do names=("$name" ${names[@]+"${names[@]}"}); done <"$half/contents"
+  fi
+  for name in ${names[@]+"${names[@]}"}; do
+    if [ -e "$half/$name" ] && [ ! -e "$WORK/$name" ]; then mv "$half/$name" "$WORK/$name"; fi
+  done
+  if [ -z "$(find "$half" ! -type d ! -path "$half/contents*" | head -n 1)" ]; then
+    rm -rf "$half"
+  else # somebody made anew what was to come back
+    while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
+    mv "$half" "$WORK/old-$number"
+  fi
+}
+
+# What a run that was broken off left half-written. A stage that is done again does so itself, but one may not be.
+remove_leftovers() {
+  rm -rf "$WORK"/{text,tests,spm,encoded,tests-encoded,data-bin}.new "$WORK"/*/data-bin{,-test}.new
+  rm -f "$WORK"/{stamps,model,output,data,taught}/*.new "$WORK"/*/seed-*/*.new "$WORK"/{model.pt,room}.new
+}
+
+# What stands behind a failure at the very end: a full disk, and what to do. For a trap of EXIT.
+explain_exit() {
+  local status=$? fault=""
+  if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then
+    fault=$({ printf '%65536s' '' >"$WORK/room.new"; } 2>&1) || true
+    rm -f "$WORK/room.new"
+    case $fault in
+      *"No space left"* | *"quota exceeded"*)
+        echo "error: there is no room left in $WORK: make room and run the same command again" >&2
+        status=1
+        ;;
+    esac
+  fi
+  exit "$status"
+}
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+# Numbers of the epochs whose checkpoints are in a folder, from the first to the last.
+epoch_numbers() { # folder
+  local file number
+  for file in "$1"/checkpoint[0-9]*.pt; do
+    number=${file##*/checkpoint} number=${number%.pt}
+    case $number in *[!0-9]*) ;; *) echo "$number" ;; esac # others are of updates, or there is none
+  done | sort -n
+}
+
+# The last epoch that was finished; 0 if none was.
+epochs_done() { # folder
+  local last
+  last=$(epoch_numbers "$1" | tail -n 1)
+  echo "${last:-0}"
+}
+
+# Sets CHECKPOINTS to those of the last epochs, at most so many: a training that was killed while it saved may have left
+# one more than it keeps, and an earlier one may have kept fewer. Where there are none it is the last checkpoint.
+find_last_epochs() { # folder count
+  local number
+  CHECKPOINTS=()
+  while IFS= read -r number; do CHECKPOINTS+=("$1/checkpoint$number.pt"); done < <(epoch_numbers "$1" | tail -n "$2")
+  [ ${#CHECKPOINTS[@]} -gt 0 ] || CHECKPOINTS=("$1/checkpoint_last.pt")
+}
+
 # --- stages -----------------------------------------------------------------------------------------------------------
 # The stamp of a finished stage holds its settings, `key=value` a line, and the checksums of the stamps it builds on. A
 # stage is done again when these lines differ, and so are the ones that build on it.
@@ -290,9 +402,9 @@ stage_due() { # name settings
   return 0
 }
 
+# All that the stage wrote is on the disk before its stamp is.
 stage_done() { # name settings
-  printf '%s\n' "$2" >"$WORK/stamps/$1.new"
-  mv "$WORK/stamps/$1.new" "$WORK/stamps/$1"
+  replace_file "$WORK/stamps/$1" "$2"
 }
 
 # Runs a command; its output goes to a log, and what it died of to the screen. With --epochs N it shows a training.
@@ -342,11 +454,11 @@ device_name() {
   fi
 }
 
-# Whether this CPU multiplies bfloat16 matrices.
-cpu_has_bfloat16() {
+# Whether this CPU multiplies matrices faster in bfloat16 than in float32.
+bfloat16_is_faster() {
   local answer
   # `ops` by itself imports torch alone, and fairseq takes seconds.
-  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.products import cpu_has_bfloat16; print(cpu_has_bfloat16())')
+  answer=$(PYTHONPATH=s2s_plugin "$PY" -c 'from ops.arithmetic import bfloat16_is_faster; print(bfloat16_is_faster())')
   [ "$answer" = True ]
 }
 
@@ -360,11 +472,21 @@ check_train_args() { # line-of-the-stamp-or-nothing further-argument...
   fi
 }
 
-# Two runs in one folder would overwrite each other's work. The lock ends with the last process that holds it.
+# Writes the sums of a model's folder, which whoever loads it checks. Before a file of it changes they have to go, so that
+# a run that is broken off leaves none that are wrong.
+write_sums() { # folder
+  "$PY" -P s2s_plugin/folder.py "$1"
+}
+
+# Two runs in one folder would overwrite each other's work. The lock ends with the last process that holds it. Whoever has
+# it clears up what the one before left.
 lock_work() {
   if command -v flock >/dev/null 2>&1; then
     exec 9>"$WORK/.lock"
     # What a killed run started needs some seconds to notice.
     flock -w 10 9 || die "another run is at work in $WORK: wait for it, or choose another folder with --work"
   fi
+  trap explain_exit EXIT
+  take_back
+  remove_leftovers
 }

@@ -164,9 +164,13 @@ def interactive_command(options: Namespace) -> list[str]:
             raise ValueError(
                 f"--model {model}: no model.pt and languages there; give a recipe's folder or a checkpoint"
             )
-        languages = dict(line.split("=") for line in (model / "languages").read_text().split())
-        words += ["--source-lang", languages["src_lang"], "--target-lang", languages["tgt_lang"]]
-        words += ["--bpe", "sentencepiece", "--sentencepiece-model", str(model / f"{languages['src_lang']}.model")]
+        sys.path.append(str(USER_DIR))
+        from folder import check_folder, read_languages  # by itself it needs no torch
+
+        check_folder(model)
+        src_lang, tgt_lang = read_languages(model / "languages")
+        words += ["--source-lang", src_lang, "--target-lang", tgt_lang]
+        words += ["--bpe", "sentencepiece", "--sentencepiece-model", str(model / f"{src_lang}.model")]
         words += ["--lenpen", "1.4", "--max-len-a", "2", "--max-len-b", "10"]  # as translate.sh
         model, data = model / "model.pt", model
     elif not model.is_file():

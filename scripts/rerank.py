@@ -22,6 +22,7 @@ written is that of the D- lines.
 import argparse
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +229,21 @@ def tune(args: argparse.Namespace) -> None:
     if args.save:
         settings, _, sums = tuned.rows[0]
         scores = {"tuned": metric.describe(sums), "first of the search": metric.describe(tuned.first)}
-        args.save.write_text(json.dumps(settings._asdict() | scores, indent=2) + "\n", encoding="utf-8")
+        save(args.save, json.dumps(settings._asdict() | scores, indent=2) + "\n")
+
+
+def save(path: Path, text: str) -> None:
+    """Writes a text beside `path` and renames it: a full disk leaves the old file. Raises OSError with its name."""
+    new = path.with_name(path.name + ".new")
+    try:
+        with new.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def load_settings(path: Path) -> Settings:

@@ -7,6 +7,8 @@ the epoch under way. When the command fails, the error it died of is shown; the 
 """
 
 import argparse
+import collections
+import contextlib
 import ctypes
 import json
 import re
@@ -15,7 +17,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 # 2026-01-31 12:00:00 | INFO | train_inner | {"epoch": 1, "update": 0.5, ...}
 RECORD = re.compile(r"^[\d-]+ [\d:]+ \| \w+ \| (train_inner|train|valid) \| (\{.*\})$")
@@ -109,6 +112,7 @@ def last_error(lines: Iterable[str]) -> list[str]:
     if first:
         prefix = f"[rank{first.group(1)}]: "
         own = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+        own = own or [line for line in lines[:-1] if line.startswith("error: ")]
         return (last_error(own) if own else []) + lines[-1:]
     starts = [index for index, line in enumerate(lines) if ERROR.match(line)]
     if not starts:
@@ -128,15 +132,31 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
+@contextlib.contextmanager
+def open_log(path: str) -> Iterator[TextIO]:
+    """Context that gives the file to append to. What a full disk has no room for is lost: the command goes on."""
+    log = open(path, "a", encoding="utf-8")
+    try:
+        yield log
+    finally:
+        with contextlib.suppress(OSError):
+            log.close()
+
+
+def write(log: TextIO, text: str) -> None:
+    with contextlib.suppress(OSError):
+        log.write(text)
+        log.flush()
+
+
 def run(command: list[str], log_path: str, epochs: int | None) -> int:
     """Runs the command to its end; returns its exit status, 128 + the signal's number if it was killed."""
     die_with_parent()
     view = TrainingView(epochs) if epochs else None
     on_terminal = sys.stdout.isatty()
-    with open(log_path, "a", encoding="utf-8") as log:
-        log.write("$ " + " ".join(command) + "\n")
-        log.flush()
-        started_at = log.tell()
+    last_lines = collections.deque(maxlen=10_000)
+    with open_log(log_path) as log:
+        write(log, "$ " + " ".join(command) + "\n")
         child = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -153,8 +173,8 @@ def run(command: list[str], log_path: str, epochs: int | None) -> int:
         if on_terminal and view:
             print("  starting ...", end="", flush=True)
         for line in child.stdout:
-            log.write(line)
-            log.flush()
+            write(log, line)
+            last_lines.append(line)
             finished = view.feed(line) if view else None
             if on_terminal and view and (finished or view.bar != drawn):
                 drawn = view.bar
@@ -170,9 +190,7 @@ def run(command: list[str], log_path: str, epochs: int | None) -> int:
     if status < 0:
         reason = [f"killed by signal {-status}" + (" (out of memory?)" if status == -signal.SIGKILL else "")]
     else:
-        with open(log_path, encoding="utf-8", errors="replace") as log:
-            log.seek(started_at)
-            reason = last_error(log)
+        reason = last_error(last_lines)
     print(f"error: {command_name(command)} failed:", file=sys.stderr)
     print("\n".join("  " + line for line in reason), file=sys.stderr)
     print(f"  full log: {log_path}", file=sys.stderr)
@@ -191,7 +209,11 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    return run(args.command, args.log, args.epochs)
+    try:
+        return run(args.command, args.log, args.epochs)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

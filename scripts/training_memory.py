@@ -2,9 +2,9 @@
 
 usage: python scripts/training_memory.py [--data DATA] [--every UPDATES] [-- further arguments of fairseq-train]
 
-Give a folder of fairseq-preprocess, such as that of `bash scripts/en_zh/run.sh`, work/en_zh/data-bin; or nothing, for the
-English-Chinese corpus in examples/ in a joint vocabulary of 8,000 pieces. "peak" is the largest resident set so far, the
-libraries' code included. ONEDNN_PRIMITIVE_CACHE_CAPACITY=1024 LRU_CACHE_CAPACITY=1024 before the command measures
+Give a folder of fairseq-preprocess, such as work/en_zh/data-bin of `bash scripts/en_zh/run.sh`; or nothing, for the
+English-Chinese corpus in examples/ in a joint vocabulary of 8,000 pieces. "peak" is the largest resident set so far,
+the libraries' code included. ONEDNN_PRIMITIVE_CACHE_CAPACITY=1024 LRU_CACHE_CAPACITY=1024 before the command measures
 without the bounds of s2s_plugin/memory.py.
 """
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 
-from s2s_plugin.checkpoints import CheckpointError
+from s2s_plugin.checkpoints import CheckpointError, read_checked
 from s2s_plugin.fairseq_patches import install
 
 load = checkpoint_utils.load_checkpoint_to_cpu
@@ -52,11 +52,18 @@ def test_broken_files_are_named(tmp_path, content):
         torch.save({"model": {"weight": torch.ones(10000)}}, path)
         content = path.read_bytes()[:20000]
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="checkpoint.pt is empty, truncated or not a checkpoint"):
-        load(str(path))
+    for reader, given in ((load, str(path)), (read_checked, path)):
+        with pytest.raises(CheckpointError, match=f"^{path} is empty, truncated or not a checkpoint"):
+            reader(given)
 
 
 def test_installing_twice_wraps_once():
     before = checkpoint_utils.load_checkpoint_to_cpu
     install()
     assert checkpoint_utils.load_checkpoint_to_cpu is before
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    torch.save({"model": {}, "cfg": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other.pt is not a checkpoint of fairseq: it lacks 'best_loss'"):
+        load(str(tmp_path / "other.pt"))

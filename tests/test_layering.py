@@ -1,5 +1,5 @@
 """The package's arrows: ops <- modules <- models <- tasks; criterions see fairseq, ops and model outputs; compress sees
-fairseq and ops, and tasks see it; export sees everything."""
+fairseq, ops, saving, checkpoints and the names in a model's folder, and tasks see it; export sees everything."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tasks": ({"models", "modules", "ops", "compress"}, {"fairseq", "numpy", "omegaconf", "sacrebleu"}),
     "criterions": ({"ops"}, {"fairseq"}),
     "scoring": (set(), {"fairseq"}),
-    "compress": ({"ops"}, {"fairseq", "tqdm"}),
+    "compress": ({"ops", "checkpoints", "folder", "saving"}, {"fairseq", "tqdm"}),
     "export": (
         {"models", "modules", "ops", "compress", "translator"},
         {"json", "numpy", "onnxruntime", "onnxscript", "sentencepiece", "unicodedata"},
@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 STANDARD = {
     "argparse", "collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "hashlib", "itertools",
-    "logging", "math", "os", "pathlib", "shutil", "sys", "typing", "warnings",
+    "logging", "math", "os", "pathlib", "re", "shutil", "sys", "threading", "time", "typing", "warnings",
 }  # fmt: skip
 
 

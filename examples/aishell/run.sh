@@ -38,7 +38,7 @@ END
 make_features() { # folder
   "$PY" scripts/speech/aishell.py --data "$opt_data" --output "$WORK/tables" >&2 &&
     "$PY" scripts/speech/prepare.py --train "$WORK/tables/train.tsv" --valid "$WORK/tables/valid.tsv" \
-      --test "$WORK/tables/test.tsv" --units char --specaugment "$opt_specaugment" --bad-files "$opt_bad_files" --output "$1"
+      --audio-root "$opt_data" --test "$WORK/tables/test.tsv" --units char --specaugment "$opt_specaugment" --bad-files "$opt_bad_files" --output "$1"
 }
 
 read_options "$DIFFERENCES" "$SMOKE_DIFFERENCES" "$@"

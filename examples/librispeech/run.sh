@@ -40,7 +40,7 @@ END
 make_features() { # folder
   "$PY" scripts/speech/librispeech.py --data "$opt_data" --output "$WORK/tables" --train "${PARTS[@]}" >&2 &&
     "$PY" scripts/speech/prepare.py --train "$WORK/tables/train.tsv" --valid "$WORK/tables/valid.tsv" \
-      --test "$WORK/tables"/test-{clean,other}.tsv --units piece --vocab-size "$opt_vocab_size" \
+      --audio-root "$opt_data" --test "$WORK/tables"/test-{clean,other}.tsv --units piece --vocab-size "$opt_vocab_size" \
       --specaugment "$opt_specaugment" --bad-files "$opt_bad_files" --output "$1"
 }
 

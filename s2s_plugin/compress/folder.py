@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from fairseq import checkpoint_utils
-
-MODEL = "model.pt"
+from ..checkpoints import read_checked
+from ..folder import MODEL, SUMS, check_folder, is_of_model, leads_out, write_sums
+from ..saving import NO_ROOM, SaveError, sync_files, sync_folder
 
 
 def read_model(path: Path) -> dict:
@@ -18,8 +17,9 @@ def read_model(path: Path) -> dict:
         CheckpointError: `path` is no checkpoint.
         ValueError: it is of another architecture.
     """
-    checkpoint_utils.load_checkpoint_to_cpu(str(path))  # refuses what is none, and says why
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checked(path)
+    if not isinstance(state.get("cfg"), dict):
+        raise ValueError(f"{path}: holds no settings in the form of fairseq 0.12")
     options = options_of(state, "model")
     arch = options.get("arch") or options.get("_name")
     if not str(arch).startswith("attn_rnn_"):
@@ -40,9 +40,12 @@ def options_of(state: dict, part: str) -> dict:
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """Context that gives a folder to fill, which takes the place of `output` at its end; an error leaves nothing.
+    """Context that gives a folder to fill, which takes the place of `output` at its end, with sums of its files; an
+    error leaves nothing.
 
-    Raises ValueError where there is something in `output`.
+    Raises:
+        ValueError: there is something in `output`.
+        SaveError: there is no room for it.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output {output}: there is something; name a new folder")
@@ -51,7 +54,14 @@ def new_folder(output: Path) -> Iterator[Path]:
     new.mkdir(parents=True)
     try:
         yield new
+        write_sums(new)
+        sync_files(new)
         new.replace(output)
+        sync_folder(output.parent)
+    except OSError as error:
+        if isinstance(error, SaveError) or error.errno not in NO_ROOM:
+            raise
+        raise SaveError(output, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -59,17 +69,20 @@ def new_folder(output: Path) -> Iterator[Path]:
 def rewrite_folder(folder: Path, output: Path, rewrite: Callable[[Path, Path], None]) -> tuple[int, int]:
     """Writes the folder `model` of a recipe anew in `output`. Returns the bytes of its model before and after.
 
-    Args: rewrite, called with model.pt and the file to write in its place; all other files are copied.
+    Args: rewrite, called with model.pt and the file to write in its place; all other files are copied, but for links
+        out of the folder that are no part of a model.
 
     Raises:
         FileNotFoundError: no model.pt.
-        ValueError: there is something in `output`; and what `rewrite` raises, after which nothing is left.
+        ValueError: there is something in `output`, or what `check_folder` and `rewrite` raise; then nothing is left.
     """
     if not (folder / MODEL).is_file():
         raise FileNotFoundError(f"{folder}: there is no {MODEL}; give the folder `model` that a recipe made")
+    check_folder(folder)
     with new_folder(output) as new:
         rewrite(folder / MODEL, new / MODEL)
         for file in folder.iterdir():
-            if file.is_file() and file.name != MODEL:
+            is_copied = is_of_model(file.name) or not leads_out(file)
+            if file.is_file() and is_copied and file.name not in (MODEL, SUMS):
                 shutil.copy(file, new)
     return (folder / MODEL).stat().st_size, (output / MODEL).stat().st_size

@@ -6,9 +6,8 @@ since `ops/sparse.py` keeps every value. A model in eight bits can be packed as 
 
 from pathlib import Path
 
-import torch
-
 from ..ops.sparse import is_packed, pack_state
+from ..saving import save_in_one_step
 from .folder import read_model
 
 
@@ -25,4 +24,4 @@ def pack_checkpoint(path: Path, output: Path) -> None:
     state["model"] = pack_state(state["model"])
     if not is_packed(state["model"]):
         raise ValueError(f"{path}: has no matrix with zeros to leave out: train it with --prune-target")
-    torch.save(state, output)
+    save_in_one_step(state, output)

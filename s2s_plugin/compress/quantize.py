@@ -2,15 +2,14 @@
 
 `python -m s2s_plugin quantize --model FOLDER --output FOLDER` writes a folder that fairseq-generate, `Translator` and
 fairseq-interactive read like any other. Its settings say `--compute-dtype int8`, so that the products are of eight bits
-too: see `ops/int8.py`. A packed model stays packed.
+too where that is fast: see `ops/int8.py` and `ops/arithmetic.py`. A packed model stays packed.
 """
 
 from pathlib import Path
 
-import torch
-
 from ..ops.int8 import SCALE, quantize_state
 from ..ops.sparse import is_packed, pack_state, unpack_state
+from ..saving import save_in_one_step
 from .folder import options_of, read_model
 
 
@@ -27,4 +26,4 @@ def quantize_checkpoint(path: Path, output: Path) -> None:
     options_of(state, "model")["compute_dtype"] = "int8"
     small = quantize_state(unpack_state(state["model"]))
     state["model"] = pack_state(small) if is_packed(state["model"]) else small
-    torch.save(state, output)
+    save_in_one_step(state, output)

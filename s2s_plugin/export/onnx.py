@@ -76,6 +76,9 @@ def write_graph(graph: nn.Module, inputs: dict[str, Tensor], outputs: list[str],
             input_names=list(inputs), output_names=outputs,
             dynamic_shapes=(first, rest) if rest else (first,),
         )  # fmt: skip
+        # Where in our code each operation came from, with this machine's paths: half of the file.
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()
         program.save(path, external_data=False)
 
 

@@ -79,18 +79,23 @@ class AttnRNNS2SModel(FairseqEncoderDecoderModel):
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionaries have other sizes than the task's."""
         state_dict = dequantize_state(unpack_state(state_dict))
-        check_vocabulary(state_dict, "encoder", self.encoder.embed_tokens, "source")
-        check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
+        check_vocabulary(state_dict, "encoder", self.encoder, "source")
+        check_vocabulary(state_dict, "decoder", self.decoder, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
 
-def check_vocabulary(state_dict, side: str, embed_tokens: nn.Embedding, which: str) -> None:
-    """Raises ValueError where the dictionary has another size than that of the checkpoint."""
-    name, words = f"{side}.embed_tokens.weight", embed_tokens.num_embeddings
+def check_vocabulary(state_dict, side: str, part: nn.Module, which: str) -> None:
+    """Raises ValueError where the dictionary has another size than that of the checkpoint.
+
+    Args:
+        part: the encoder or decoder, with `embed_tokens` and `dictionary`.
+    """
+    name, words = f"{side}.embed_tokens.weight", part.embed_tokens.num_embeddings
     if name in state_dict and state_dict[name].size(0) != words:
+        path = getattr(part.dictionary, "path", "what is given")
         raise ValueError(
             f"the {which} dictionary holds {words} symbols, but the checkpoint was trained with "
-            f"{state_dict[name].size(0)}: use the dict.*.txt of its training"
+            f"{state_dict[name].size(0)}: use the dict.*.txt of its training for {path}"
         )
 
 

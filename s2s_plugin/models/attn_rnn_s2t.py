@@ -83,7 +83,7 @@ class AttnRNNS2TModel(FairseqEncoderDecoderModel):
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Raises ValueError where the checkpoint's dictionary has another size than the task's."""
         state_dict = dequantize_state(unpack_state(state_dict))
-        check_vocabulary(state_dict, "decoder", self.decoder.embed_tokens, "target")
+        check_vocabulary(state_dict, "decoder", self.decoder, "target")
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
 

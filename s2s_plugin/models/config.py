@@ -43,8 +43,9 @@ class AttnRNNConfig(FairseqDataclass):
         metadata={
             "help": "bfloat16: matrix products in bfloat16 (2 to 3 digits), and the states of layers without attention "
             "with them; parameters, attention, the attending layer's state, loss and optimiser stay in float32. For "
-            "CPUs with AVX-512 BF16 or AMX instructions, which then train about 1.5 times as fast as in float32. int8: "
-            "to translate on a CPU with a finished model, whose weights and their factors have eight bits then"
+            "CPUs with AMX, and AMD's with AVX-512 BF16, which then train about 1.5 times as fast as in float32. int8: "
+            "to translate on a CPU with a finished model, whose weights have eight bits then, and what they are "
+            "multiplied with eight or seven; on CPUs that are slower so, the products stay in float32"
         },
     )
 

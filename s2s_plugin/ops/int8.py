@@ -1,16 +1,18 @@
 """Matrix products in eight bits, for translating with a finished model on a CPU.
 
-A row of a weight, and a row of what it is multiplied with, are whole numbers from -127 to 127 times a factor of the
-row's own: w = s_w q_w with s_w = max |w| / 127, so that the product is s_x s_w sum_k q_x q_w, whose sum is exact. The
-factor of an input row is found as it comes (dynamic quantisation); since it is the row's own, no other row of a batch
-changes a result. oneDNN's kernel, the one that torch's compiler and torchao call, multiplies; where a build of torch
-lacks it, float64 does, slower and with the same sums.
+A row of a weight, and a row of what it is multiplied with, are whole numbers times a factor of the row's own:
+w = s_w q_w with s_w = max |w| / 127, so that the product is s_x s_w sum_k q_x q_w, whose sum is exact. The factor of an
+input row is found as it comes (dynamic quantisation); since it is the row's own, no other row of a batch changes a
+result. oneDNN's kernel, the one that torch's compiler and torchao call, multiplies.
+
+Input rows go there as unsigned bytes, q_x + zero point: for signed ones oneDNN has a kernel on CPUs with AMX alone. On
+CPUs with VNNI instructions q_x is from -127 to 127. On others the kernel adds pairs of products in 16 bits, where
+2 * 255 * 127 is cut off: q_x is from -63 to 63, and 2 * 127 * 127 fits. `arithmetic.py` tries which is right here.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -19,30 +21,51 @@ from torch import Tensor
 LARGEST = 127
 SCALE = ".int8_scale"
 """After the name of a stored matrix, the name of its factors."""
-_ACTIVE = ContextVar("int8", default=False)
 _PACKED_FOR_ROWS = 64
+
+
+class Rows(NamedTuple):
+    """How an input row is written.
+
+    Attributes:
+        largest: of |q_x|.
+        zero_point: what is added to q_x.
+    """
+
+    largest: int
+    zero_point: int
+
+
+EIGHT_BITS, SEVEN_BITS = Rows(127, 128), Rows(63, 64)
+_ACTIVE: ContextVar[Rows | None] = ContextVar("int8", default=None)
 
 
 class Int8Weight(NamedTuple):
     """A matrix (N, K) in eight bits.
 
     Attributes:
-        rows: q_w, as the kernel wants them; (N, K) int8 where there is no kernel.
-        scale: (N,), s_w.
+        packed: q_w, as the kernel wants them.
+        scale: (N,), s_w / rows.largest.
         zero_point: (N,) of zeros, which the kernel asks for.
-        has_kernel: whether `rows` is for the kernel.
+        offset: (K,), what rounds input rows: see `unsigned_rows`.
+        rows: how what it is multiplied with is written.
     """
 
-    rows: Tensor
+    packed: Tensor
     scale: Tensor
     zero_point: Tensor
-    has_kernel: bool
+    offset: Tensor
+    rows: Rows
 
 
 @contextmanager
-def products_in_int8() -> Iterator[None]:
-    """Context in which `products.pack` makes weights of eight bits, and no autocast of the caller's reaches."""
-    token = _ACTIVE.set(True)
+def products_in_int8(rows: Rows | None) -> Iterator[None]:
+    """Context in which `products.pack` makes weights of eight bits, and no autocast of the caller's reaches.
+
+    Args:
+        rows: how input rows are written; None: the products stay in float32.
+    """
+    token = _ACTIVE.set(rows)
     try:
         with torch.autocast("cpu", enabled=False):
             yield
@@ -50,19 +73,19 @@ def products_in_int8() -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
-def active() -> bool:
-    """Whether `products_in_int8` holds here."""
+def active() -> Rows | None:
+    """How input rows are written where `products_in_int8` holds, else None."""
     return _ACTIVE.get()
 
 
 def rounded_up(rows: int) -> int:
-    """A number of rows, two or at most an eighth more than given, of which there are few different ones.
+    """A number of rows, two or at most a quarter more than given, of which there are few different ones.
 
     oneDNN spends about a millisecond on the first product of each shape, and a search has fewer and fewer rows; in
     float32, where a product takes longer, the added rows cost as much. One becomes two: with one row the kernel of
     eight bits lays a large weight out anew at every call.
     """
-    step = 1 if rows <= 16 else 1 << (rows.bit_length() - 4)
+    step = 1 if rows <= 8 else 1 << (rows.bit_length() - 3)
     return max(2, -(-rows // step) * step)
 
 
@@ -79,42 +102,31 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x / scale).round_().to(torch.int8), scale
 
 
-@cache
-def _kernel_is_right() -> bool:
-    """Whether this build of torch has oneDNN's product of eight bits, for signed numbers, and its sums are exact here.
+def unsigned_rows(x: Tensor, offset: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """x (R, K) as unsigned bytes.
 
-    Versions differ in the first, and CPUs without VNNI instructions in the second: there pairs of products are cut off
-    at 16 bits.
+    Args:
+        x: (R, K) float32.
+        offset: (K,) of 1.5 * 2^23 + rows.zero_point. Numbers of this size are 1 apart in float32: adding it rounds,
+            ties to even, and the lowest byte of the result is q_x + rows.zero_point. That takes half the passes of
+            rounding, casting and adding.
+
+    Returns:
+        q_x + rows.zero_point (R, K) uint8, and max |x| (R, 1), so that x = q_x max |x| / rows.largest to rounding.
     """
-    try:
-        x = torch.full((2, 64), LARGEST, dtype=torch.int8) * torch.tensor([[1], [-1]], dtype=torch.int8)
-        weight = torch.full((3, 64), LARGEST, dtype=torch.int8)
-        weight[1], weight[2, ::2] = -LARGEST, 1
-        packed = torch.ops.onednn.qlinear_prepack(weight, [2, 64])
-        found = _multiply(x, packed, torch.ones(3), torch.zeros(3, dtype=torch.int32))
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return torch.equal(found, x.float() @ weight.float().t())
+    largest = x.abs().amax(dim=1, keepdim=True)
+    # Of a row of zeros the bytes are any, and their sum is multiplied with 0.
+    shifted = torch.addcmul(offset, x, largest.reciprocal(), value=rows.largest)
+    return shifted.view(torch.int32).to(torch.uint8), largest
 
 
-def _multiply(rows: Tensor, packed: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-    return torch.ops.onednn.qlinear_pointwise(
-        rows, 1.0, 0, packed, scale, zero_point, None, 1.0, 0, torch.float32, "none", [], ""
-    )
-
-
-def has_kernel() -> bool:
-    """Whether oneDNN's product of eight bits is there and may be used."""
-    return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and _kernel_is_right()
-
-
-def pack(weight: Tensor) -> Int8Weight:
-    """Args: weight (N, K)."""
-    rows, scale = quantize_rows(weight.detach().float().contiguous())
-    kernel = has_kernel()
-    if kernel:
-        rows = torch.ops.onednn.qlinear_prepack(rows, [_PACKED_FOR_ROWS, weight.size(1)])
-    return Int8Weight(rows, scale.squeeze(1), torch.zeros(len(scale), dtype=torch.int32), kernel)
+def pack(weight: Tensor, rows: Rows) -> Int8Weight:
+    """Args: weight (N, K); rows, how what it will be multiplied with is written."""
+    q, scale = quantize_rows(weight.detach().float().contiguous())
+    packed = torch.ops.onednn.qlinear_prepack(q, [_PACKED_FOR_ROWS, weight.size(1)])
+    zero_point = torch.zeros(len(scale), dtype=torch.int32)
+    offset = torch.full((weight.size(1),), 1.5 * 2**23 + rows.zero_point)
+    return Int8Weight(packed, scale.squeeze(1) / rows.largest, zero_point, offset, rows)
 
 
 def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
@@ -126,15 +138,15 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None, add: Tenso
     Returns:
         (R, N) float32.
     """
-    rows, scale = quantize_rows(x.float())
-    if not weight.has_kernel:
-        y = (rows.double() @ weight.rows.double().t()).mul_(weight.scale).float()
-    else:
-        y = _multiply(with_rows_rounded_up(rows), weight.rows, weight.scale, weight.zero_point)[: len(x)]
+    q, largest = unsigned_rows(x.float(), weight.offset, weight.rows)
+    y = torch.ops.onednn.qlinear_pointwise(
+        with_rows_rounded_up(q), 1.0, weight.rows.zero_point, weight.packed, weight.scale, weight.zero_point, None,
+        1.0, 0, torch.float32, "none", [], "",
+    )[: len(x)]  # fmt: skip
     terms = [term.to(y.dtype) for term in (add, bias) if term is not None]
     if not terms:
-        return y.mul_(scale)
-    torch.addcmul(terms[0], y, scale, out=y)  # one pass
+        return y.mul_(largest)
+    torch.addcmul(terms[0], y, largest, out=y)  # one pass
     return y if len(terms) == 1 else y.add_(terms[1])
 
 
@@ -156,8 +168,14 @@ def quantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dequantize_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters in float32 again; others are left alone. Packing them in eight bits gives the same q and s."""
+    """The parameters in float32 again; others are left alone. Packing them in eight bits gives the same q and s.
+
+    Raises ValueError for factors that are not one a row of a matrix.
+    """
     scales = {name.removesuffix(SCALE): scale for name, scale in state.items() if name.endswith(SCALE)}
+    for name, scale in scales.items():
+        if name not in state or state[name].dim() != 2 or scale.shape != (len(state[name]), 1):
+            raise ValueError(f"the factors of {name} are not one a row")
     return {
         name: tensor.float() * scales[name] if name in scales else tensor
         for name, tensor in state.items() if not name.endswith(SCALE)

@@ -57,8 +57,9 @@ def pack(weight: Tensor) -> Tensor | Int8Weight:
         For `linear` alone: under `int8.products_in_int8` the weight in eight bits, else a tensor; `weight` itself where
         there is no better layout.
     """
-    if int8.active():
-        return int8.pack(weight)
+    rows = int8.active()
+    if rows is not None:
+        return int8.pack(weight, rows)
     if _ONEDNN_PACK is None or not uses_onednn(weight):
         return weight
     return _ONEDNN_PACK(weight.detach(), _PACKED_FOR_ROWS)
@@ -75,7 +76,7 @@ def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, a
     """
     if isinstance(weight, Int8Weight):
         return int8.linear(x, weight, bias, add)
-    if weight.is_mkldnn and weight.dtype == torch.bfloat16 and rounded_up(len(x)) > len(x):
+    if weight.is_mkldnn and rounded_up(len(x)) > len(x):
         y = linear(with_rows_rounded_up(x), weight, bias)[: len(x)]
         return y if add is None else y.add_(add)
     if weight.is_mkldnn or (x.dtype == weight.dtype and uses_onednn(x)):

@@ -49,12 +49,34 @@ def pack_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
+def packed_shape(state: dict[str, Tensor], name: str) -> tuple[int, int]:
+    """Rows and columns of a packed matrix. Raises ValueError where its three tensors do not fit each other."""
+    kept, shape = state[name + KEPT], state.get(name + SHAPE)
+    if shape is None or shape.shape != (2,) or shape.dtype != torch.int64 or kept.dtype != torch.uint8:
+        raise ValueError(f"the packed matrix {name} is broken")
+    rows, columns = shape.tolist()
+    if min(rows, columns) < 0 or kept.shape != (-(-rows * columns // 8),) or name not in state:
+        raise ValueError(f"the packed matrix {name} is broken")
+    return rows, columns
+
+
+def whole_sizes(state: dict[str, Tensor]) -> dict[str, int]:
+    """How many elements each parameter has when it is whole again. Raises ValueError: what `packed_shape` raises."""
+    sizes = {name: tensor.numel() for name, tensor in state.items() if not name.endswith((KEPT, SHAPE))}
+    for name in [name.removesuffix(KEPT) for name in state if name.endswith(KEPT)]:
+        rows, columns = packed_shape(state, name)
+        sizes[name] = rows * columns
+    return sizes
+
+
 def unpack_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters whole again, bit for bit; others are left alone."""
+    """The parameters whole again, bit for bit; others are left alone. Raises ValueError for a broken one."""
     whole = {name: tensor for name, tensor in state.items() if not name.endswith((KEPT, SHAPE))}
     for name in [name.removesuffix(KEPT) for name in state if name.endswith(KEPT)]:
-        shape = state[name + SHAPE].tolist()
+        shape = packed_shape(state, name)
         kept = unpack_bits(state[name + KEPT].cpu(), shape[0] * shape[1])
+        if state[name].shape != (int(kept.sum()),):
+            raise ValueError(f"the packed matrix {name} has not as many numbers as it says")
         matrix = torch.zeros(kept.numel(), dtype=state[name].dtype, device=state[name].device)
         matrix[kept.to(matrix.device)] = state[name]
         whole[name] = matrix.view(shape)

@@ -135,6 +135,18 @@ class AttnTranslationTask(PruningTask):
             task.read_lexicon(cfg.shortlist, cfg.shortlist_size, cfg.shortlist_first)
         return task
 
+    @classmethod
+    def load_dictionary(cls, filename):
+        """Raises ValueError for a file that is no dictionary; later errors name it by the attribute `path`."""
+        try:
+            dictionary = super().load_dictionary(filename)
+        except OSError:
+            raise
+        except Exception as error:  # fairseq raises what comes, and a plain Exception for bytes that are no UTF-8
+            raise ValueError(f"{filename}: no dictionary, or damaged ({' '.join(str(error).split())[:200]})") from None
+        dictionary.path = filename
+        return dictionary
+
     def read_lexicon(self, path: str | Path, size: int = SIZE, first: int = FIRST) -> None:
         """Searches go by a shortlist from now on. Args and errors: as in `Lexicon.read`."""
         self.lexicon = Lexicon.read(path, self.source_dictionary, self.target_dictionary, size, first)
@@ -303,9 +315,11 @@ class AttnTranslationTask(PruningTask):
             return
         for side, present in self.dictionary_fingerprints().items():
             if trained.get(side) != present:
+                path = getattr(getattr(self, f"{side}_dictionary"), "path", "what is given")
                 raise ValueError(
                     f"the {side} dictionary is not the one that the checkpoint was trained with (same size or not, its "
-                    f"symbols differ): use the dict.*.txt of its training, or train anew in another --save-dir"
+                    f"symbols differ): use the dict.*.txt of its training for {path}, or train anew in another "
+                    f"--save-dir"
                 )
 
 

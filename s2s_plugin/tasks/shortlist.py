@@ -49,14 +49,15 @@ class Lexicon:
         if not Path(path).is_file():
             raise FileNotFoundError(f"--shortlist {path}: there is no such file")
         candidates = defaultdict(list)
-        with open(path, encoding="utf-8") as lines:
+        with open(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    one, other, weight = line.split(" ")
+                    one, other, weight = line.decode("utf-8").split(" ")
                     candidates[one].append((float(weight), other))
-                except ValueError:
+                except ValueError:  # of the encoding, too
+                    text = line[:200].decode("utf-8", errors="replace").rstrip()
                     raise ValueError(
-                        f"--shortlist {path}, line {number}: {line.rstrip()!r} is no source, target and weight"
+                        f"--shortlist {path}, line {number}: {text!r} is no source, target and weight"
                     ) from None
         table = torch.full((len(source), size), target.eos())
         known = 0

@@ -14,6 +14,7 @@ import argparse
 import gzip
 import hashlib
 import heapq
+import io
 import itertools
 import os
 import re
@@ -25,6 +26,8 @@ from pathlib import Path
 
 SPLITS = ("train", "valid", "test")
 TESTS = ("test", "test2")
+LONGEST = 1 << 24
+"""Bytes of a line, at most: a small gzip file can hold one that fills the memory."""
 Pair = tuple[str, str]
 
 
@@ -45,14 +48,16 @@ def read_lines(path: Path) -> Iterator[str]:
     """The cleaned lines of a text file.
 
     Raises:
-        BadInput: the file is missing, is empty, or is not UTF-8; in the last case with the line's number.
+        BadInput: the file is missing or empty, or a line is not UTF-8 or too long; then with the line's number.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+                if len(raw) == LONGEST:
+                    raise BadInput(f"{path}, line {number}: longer than {LONGEST:,} bytes")
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -254,13 +259,14 @@ def learn_vocabulary(
 
     # The generator has a seed of its own, so that the same text gives the same model.
     sentencepiece.set_random_generator_seed(1)
+    learnt = io.BytesIO()  # sentencepiece would say nothing of a file that it cannot write
     lines = sum(1 for text in texts for _ in text.open("rb"))
     names = " and ".join(text.name for text in texts)
     options = {"input_sentence_size": sample, "shuffle_input_sentence": True} if lines > sample else {}
     try:
         sentencepiece.SentencePieceTrainer.train(
             input=[str(text) for text in texts],
-            model_prefix=str(model.with_suffix("")),
+            model_writer=learnt,
             model_type=kind,
             vocab_size=size,
             hard_vocab_limit=False,
@@ -276,6 +282,7 @@ def learn_vocabulary(
                 f"a vocabulary of {size} is too small for {names}: the characters alone take {few.group(2)} pieces"
             ) from None
         raise BadInput(f"sentencepiece cannot learn from {names}: {str(error).strip()}") from None
+    model.write_bytes(learnt.getvalue())
     return sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
 
 
@@ -420,6 +427,8 @@ def main() -> None:
         args.run(args)
     except BadInput as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or args.work}: {error.strerror}")
 
 
 if __name__ == "__main__":

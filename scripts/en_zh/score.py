@@ -40,7 +40,10 @@ def main() -> None:
     references = args.references.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     with args.generated.open(encoding="utf-8", newline="\n") as lines:
         hypotheses, untranslated = read_hypotheses(lines, len(references))
-    args.hypotheses.write_text("".join(h + "\n" for h in hypotheses), encoding="utf-8")
+    try:
+        args.hypotheses.write_text("".join(h + "\n" for h in hypotheses), encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"error: {args.hypotheses}: {error.strerror}")
     if untranslated:
         print(f"{untranslated} of {len(references)} sentences were not translated", file=sys.stderr)
     # sacreBLEU warns of text that looks tokenised; with `none` it is meant to be.

@@ -35,7 +35,7 @@ test_text_stage() {
 }
 
 test_stage() {
-  local settings name what
+  local settings name what scores samples
   set_tests
   settings=$(
     input_stamp model
@@ -50,12 +50,19 @@ test_stage() {
     say test "translating the $what sentences, beam $opt_beam"
     mkdir -p "$WORK/output"
     [ "$TEST_DATA" = "$WORK/data-bin" ] || make_test_data
-    for name in "${TESTS[@]}"; do
-      heading_of "$name"
-      score_set "$name"
-    done >"$WORK/output/score.new"
-    show_samples >"$WORK/output/samples.txt"
-    mv "$WORK/output/score.new" "$WORK/output/score.txt"
+    scores=$(
+      set -e
+      for name in "${TESTS[@]}"; do
+        heading_of "$name"
+        score_set "$name"
+      done
+    )
+    samples=$(
+      set -e
+      show_samples
+    )
+    replace_file "$WORK/output/samples.txt" "$samples"
+    replace_file "$WORK/output/score.txt" "$scores"
     stage_done test "$settings"
   fi
 }

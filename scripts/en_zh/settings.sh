@@ -61,7 +61,7 @@ Machine
   gpus        | count | 1 | GPUs of this machine to train on; 0 for all of them
   cpu-processes | int | 1 | processes to train with on the CPU
   precision   | choice:float32,fp16,bf16 | float32 | arithmetic on a GPU
-  compute-dtype | choice:float32,bfloat16,auto | float32 | matrix products of the model; auto: bfloat16 on a CPU that has it
+  compute-dtype | choice:float32,bfloat16,auto | float32 | matrix products of the model; auto: bfloat16 on a CPU that is faster in it
   threads     | count | 0 | threads of each process; 0 for one a core
   smoke       | flag  | 0 | try everything on very little, in a folder of its own
 '

@@ -63,7 +63,8 @@ text_stage() {
 teacher_sum() {
   local file files=()
   for file in "$opt_teacher"/*; do
-    if [ -f "$file" ]; then files+=("$file"); fi
+    # Not the sums of the others, which folders of earlier versions lack.
+    if [ -f "$file" ] && [ "${file##*/}" != SHA256SUMS ]; then files+=("$file"); fi
   done
   checksum_of_files "${files[@]}" | cut -d ' ' -f 1
 }
@@ -134,27 +135,9 @@ vocabulary_stage() {
   fi
 }
 
-# The last epoch that was finished, from the names of the checkpoints; 0 if none was.
-epochs_done() {
-  local file number best=0
-  for file in "$WORK"/checkpoints/checkpoint[0-9]*.pt; do
-    [ -e "$file" ] || continue
-    number=${file##*/checkpoint} number=${number%.pt}
-    if [ "$number" -gt "$best" ]; then best=$number; fi
-  done
-  echo "$best"
-}
-
-# Moves a training and its model aside; nothing is ever deleted.
 set_training_aside() { # reason
-  local number=1 name
-  while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
-  mkdir "$WORK/old-$number"
-  for name in checkpoints model output logs/train.log; do
-    if [ -e "$WORK/$name" ]; then mv "$WORK/$name" "$WORK/old-$number/"; fi
-  done
-  rm -f "$WORK/stamps/training" "$WORK/stamps/model" "$WORK/stamps/test"
-  say training "from the start, for a change of: $1; the former model is now in $WORK/old-$number"
+  set_aside stamps/{training,model,test} checkpoints model output logs/train.log
+  say training "from the start, for a change of: $1; the former model is now in $ASIDE"
 }
 
 # Readies the folder of the checkpoints: what a training with other settings left there is moved aside, what one with the
@@ -171,7 +154,7 @@ ready_training() {
   )
   if ls "$WORK"/checkpoints/*.pt >/dev/null 2>&1; then
     former=$(cat "$WORK/checkpoints/settings" 2>/dev/null || true)
-    done_before=$(epochs_done)
+    done_before=$(epochs_done "$WORK/checkpoints")
     if [ "$former" != "$TRAINING" ]; then
       set_training_aside "$(describe_change "$former" "$TRAINING")"
     elif [ "$done_before" -gt "$opt_epochs" ]; then
@@ -180,9 +163,10 @@ ready_training() {
   fi
   # The folder of the model says from the start how its texts are encoded, so that no checkpoint is ever without.
   mkdir -p "$WORK/checkpoints" "$WORK/model"
-  cp "$WORK/spm/"*.model "$WORK/data-bin/"dict.*.txt "$WORK/model/"
-  printf 'src_lang=%s\ntgt_lang=%s\n' "$opt_src_lang" "$opt_tgt_lang" >"$WORK/model/languages"
-  printf '%s\n' "$TRAINING" >"$WORK/checkpoints/settings"
+  rm -f "$WORK/model/SHA256SUMS"
+  copy_into "$WORK/model" "$WORK/spm/"*.model "$WORK/data-bin/"dict.*.txt
+  replace_file "$WORK/model/languages" "src_lang=$opt_src_lang"$'\n'"tgt_lang=$opt_tgt_lang"
+  replace_file "$WORK/checkpoints/settings" "$TRAINING"
   said=$("$PY" scripts/repair_checkpoints.py "$WORK/checkpoints")
   [ -z "$said" ] || say training "$said"
 }
@@ -196,7 +180,11 @@ train_stage() {
     return 0
   fi
   rm -f "$WORK/stamps/training"
-  done_before=$(epochs_done)
+  done_before=$(epochs_done "$WORK/checkpoints")
+  # checkpoint_last.pt is written last.
+  if [ "$done_before" -eq "$opt_epochs" ] && ! cmp -s "$WORK"/checkpoints/checkpoint{"$done_before",_last}.pt; then
+    done_before=$((done_before - 1))
+  fi
   if [ "$done_before" -lt "$opt_epochs" ]; then
     set_train_command
     say training "$opt_arch, epochs: $opt_epochs, on $(device_name)${DTYPE_ARGS[1]+ in ${DTYPE_ARGS[1]}}$([ "$done_before" -eq 0 ] ||
@@ -213,7 +201,7 @@ set_dtype_args() {
   DTYPE_ARGS=()
   case $opt_compute_dtype-$opt_arch in
     bfloat16-*) DTYPE_ARGS=(--compute-dtype bfloat16) ;;
-    auto-attn_rnn_s2s*) if [ "$GPUS" -eq 0 ] && cpu_has_bfloat16; then DTYPE_ARGS=(--compute-dtype bfloat16); fi ;;
+    auto-attn_rnn_s2s*) if [ "$GPUS" -eq 0 ] && bfloat16_is_faster; then DTYPE_ARGS=(--compute-dtype bfloat16); fi ;;
   esac
 }
 
@@ -267,12 +255,13 @@ model_stage() {
     stage_done model "$settings"
   fi
   # How `python -m s2s_plugin translate` searches; what a recipe sets comes last and rules.
-  printf '%s\n' "--max-len-a 2 --max-len-b 10 ${SEARCH_ARGS[*]}" >"$WORK/model/search"
+  replace_file "$WORK/model/search" "--max-len-a 2 --max-len-b 10 ${SEARCH_ARGS[*]}"
+  write_sums "$WORK/model"
 }
 
 # Sets CHECKPOINTS, arguments of average_checkpoints.py, and CHOICE, which says in words what they are.
 choose_checkpoints() {
-  local file number last
+  local file number
   CHECKPOINTS=()
   if [ "$opt_average" -eq 0 ]; then
     CHECKPOINTS=("$WORK/checkpoints/checkpoint_best.pt") CHOICE="the epoch with the best validation BLEU"
@@ -290,16 +279,9 @@ choose_checkpoints() {
     if [ "$number" -eq 1 ]; then CHOICE="the checkpoint with the best validation BLEU"; fi
   else
     # Fewer than --epochs where an argument of fairseq-train such as --patience ended the training.
-    last=$(epochs_done)
-    for ((number = last - opt_average + 1; number <= last; number++)); do
-      file=$WORK/checkpoints/checkpoint$number.pt
-      # An earlier run may have kept fewer epochs than are wanted now.
-      if [ "$number" -gt 0 ] && [ -f "$file" ]; then CHECKPOINTS+=("$file"); fi
-    done
+    find_last_epochs "$WORK/checkpoints" "$opt_average"
     CHOICE="mean of the last ${#CHECKPOINTS[@]} epochs"
-    case ${#CHECKPOINTS[@]} in
-      0) CHECKPOINTS=("$WORK/checkpoints/checkpoint_last.pt") CHOICE="the last checkpoint" ;;
-      1) CHOICE="the last epoch" ;;
-    esac
+    if [ ${#CHECKPOINTS[@]} -eq 1 ]; then CHOICE="the last epoch"; fi
+    case ${CHECKPOINTS[0]} in */checkpoint_last.pt) CHOICE="the last checkpoint" ;; esac
   fi
 }

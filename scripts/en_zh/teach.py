@@ -19,6 +19,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from s2s_plugin import Translator  # noqa: E402
 from s2s_plugin.checkpoints import CheckpointError  # noqa: E402
+from s2s_plugin.saving import SaveError, write_text_in_one_step  # noqa: E402
 
 LINES = 1000
 
@@ -30,14 +31,22 @@ def read(path: Path) -> list[str]:
 
 
 def write(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text_in_one_step(path, "".join(f"{line}\n" for line in lines))
+
+
+def append(path: Path, lines: list[str]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise SaveError(path, error) from None
 
 
 def teach(translator: Translator, source: Path, target: Path, done: Path, beside: bool) -> tuple[int, int, int]:
     """Writes the student's text: see above.
 
     Returns how many lines there are, how many of them were left as they were, and how many came out the same.
-    Raises ValueError where the texts have different numbers of lines.
+    Raises ValueError where the texts have different numbers of lines, SaveError where there is no room for its text.
     """
     lines, references = read(source), read(target)
     if len(lines) != len(references):
@@ -46,15 +55,11 @@ def teach(translator: Translator, source: Path, target: Path, done: Path, beside
     finished = len(translations) // LINES * LINES
     del translations[finished:]
     write(done, translations)
-    with (
-        done.open("a", encoding="utf-8") as file,
-        tqdm(total=len(lines), initial=finished, unit=" sentences", disable=None, mininterval=1) as bar,
-    ):
+    with tqdm(total=len(lines), initial=finished, unit=" sentences", disable=None, mininterval=1) as bar:
         for start in range(finished, len(lines), LINES):
             found = [one.text for one in translator.translate(lines[start : start + LINES], skip_too_long=True)]
             translations += found
-            file.write("".join(f"{line}\n" for line in found))
-            file.flush()
+            append(done, found)
             bar.update(len(found))
     chosen = [line or reference for line, reference in zip(translations, references, strict=True)]
     write(source.with_name(source.name + ".taught"), lines + lines if beside else lines)
@@ -68,11 +73,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder `model` of a recipe")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--beside", action="store_true", help="keep people's translations, too")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="load any model that fairseq knows")
     for name in ("source", "target", "done"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    translator = Translator.load(args.model, device=args.device)
+    translator = Translator.load(args.model, device=args.device, trust_checkpoint=args.trust_checkpoint)
     count, empty, same = teach(translator, args.source, args.target, args.done, args.beside)
     print(f"{count:,} sentences, {same:,} as the references, {empty:,} left as they were")
 

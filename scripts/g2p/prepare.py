@@ -143,6 +143,8 @@ def main() -> None:
         args.run(args)
     except BadInput as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or args.output}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -77,17 +77,6 @@ test_data_stage() { # language
   fi
 }
 
-# Moves a model aside; nothing is ever deleted.
-set_aside() { # language seed reason
-  local number=1
-  while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
-  mkdir -p "$WORK/old-$number/$1"
-  mv "$WORK/$1/seed-$2" "$WORK/old-$number/$1/"
-  mv "$WORK/logs/train-$1-$2.log" "$WORK/old-$number/$1/" 2>/dev/null || true
-  rm -f "$WORK/stamps/train-$1-$2"
-  say "train-$1-$2" "from the start, for a change of: $3; the former model is now in $WORK/old-$number"
-}
-
 train_stage() { # language seed
   local name=train-$1-$2 run=$WORK/$1/seed-$2 settings former
   settings=$(
@@ -97,35 +86,38 @@ train_stage() { # language seed
     printf 'arguments=%s\n' "${EXTRA[*]-}"
   )
   if [ -f "$WORK/stamps/$name" ] && [ "$(cat "$WORK/stamps/$name")" = "$settings" ]; then
+    rm -rf "$run/checkpoints" # a break may have left some
     say "$name" "done before"
     return 0
   fi
   former=$(cat "$run/settings" 2>/dev/null || true)
   if [ -n "$former" ] && [ "$former" != "$settings" ]; then
-    set_aside "$1" "$2" "$(describe_change "$former" "$settings")"
+    set_aside stamps/{"train-$1-$2","dev-$1-$2","test-$1-$2"} "$1/seed-$2" "logs/$name.log"
+    say "$name" "from the start, for a change of: $(describe_change "$former" "$settings"); the former model is now in $ASIDE"
   fi
   # The log goes on with the training; that of a model that was made before would count twice.
   [ -e "$run/checkpoints/checkpoint_last.pt" ] || rm -f "$WORK/logs/$name.log"
   mkdir -p "$run/checkpoints"
-  printf '%s\n' "$settings" >"$run/settings"
+  replace_file "$run/settings" "$settings"
   "$PY" scripts/repair_checkpoints.py "$run/checkpoints"
   say "$name" "$opt_arch, epochs: $opt_epochs; full log: $WORK/logs/$name.log"
   logged "$name" --epochs "$opt_epochs" fairseq-train "$WORK/$1/data-bin" --user-dir s2s_plugin "${TRAIN_ARGS[@]}" \
     --seed "$2" --save-dir "$run/checkpoints" --log-format json --log-interval 20
   average_checkpoints "$1" "$run"
   stage_done "$name" "$settings"
+  # Leaves model.pt alone: with the optimizer's state the checkpoints are many times as large. After the stamp: a mean of
+  # those that a break would leave is another model.
+  rm -rf "$run/checkpoints"
 }
 
-# Leaves model.pt alone: with the optimizer's state the checkpoints are many times as large.
 average_checkpoints() { # language run
-  local checkpoints
+  rm -f "$2/SHA256SUMS"
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
-  checkpoints=("$2"/checkpoints/checkpoint[0-9]*.pt)
-  logged "average-$1" "$PY" scripts/average_checkpoints.py --output "$2/model.pt" "${checkpoints[@]}"
+  find_last_epochs "$2/checkpoints" "$opt_average"
+  logged "average-$1" "$PY" scripts/average_checkpoints.py --output "$2/model.pt" "${CHECKPOINTS[@]}"
   # What `python -m s2s_plugin translate --model` wants beside it.
-  cp "$WORK/$1/data-bin"/dict.{word,phoneme}.txt "$2/"
-  printf 'src_lang=word\ntgt_lang=phoneme\n' >"$2/languages"
-  rm -r "$2/checkpoints"
+  copy_into "$2" "$WORK/$1/data-bin"/dict.{word,phoneme}.txt
+  replace_file "$2/languages" $'src_lang=word\ntgt_lang=phoneme'
 }
 
 measure_stage() { # language seed dev|test
@@ -136,7 +128,9 @@ measure_stage() { # language seed dev|test
     input_stamp "$input"
     settings_of beam lenpen
   )
-  printf '%s\n' "--beam $opt_beam --lenpen $opt_lenpen" >"$run/search"
+  rm -f "$run/SHA256SUMS"
+  replace_file "$run/search" "--beam $opt_beam --lenpen $opt_lenpen"
+  write_sums "$run"
   stage_due "$name" "$settings" || return 0
   logged "$name" fairseq-generate "$data" --user-dir s2s_plugin --task attn_translation --cpu --num-workers 0 \
     --source-lang word --target-lang phoneme --path "$run/model.pt" --gen-subset "$subset" --batch-size 128 \

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy
 from audio import read_sphinx
-from manifest import Utterance
+from manifest import Utterance, within
 from prepare import SPECAUGMENT, Parser, make_folder
 
 COEFFICIENTS = 13
@@ -37,7 +37,7 @@ def read_split(data: Path, split: str) -> list[Utterance]:
         match = re.fullmatch(r"(?:<s> )?(.+?)(?: </s>)? \((\S+)\)", line.strip())
         if match is None or match[2] != file.rsplit("/", 1)[-1]:
             raise ValueError(f"{data}/etc/an4_{split}.transcription: {line!r} is not the transcription of {file}")
-        found.append(Utterance(match[2], data / "feat" / f"{file}.mfc", match[1], Path(file).parent.name))
+        found.append(Utterance(match[2], within(data / "feat", f"{file}.mfc"), match[1], Path(file).parent.name))
     return found
 
 

@@ -42,24 +42,25 @@ def share_forward(weights: list[numpy.ndarray]) -> tuple[int, int]:
 def transcribe(data: str, path: str, split: str, beam: int, lenpen: float, longest: int, limit: int):
     """Yields `Heard` for the recordings of a split in the manifest's order, for the first `limit` if that is not 0."""
     import torch
-    from fairseq import checkpoint_utils, utils
+    from fairseq import utils
     from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 
     sys.path.insert(0, str(ROOT))
     utils.import_user_module(argparse.Namespace(user_dir=str(ROOT / "s2s_plugin")))
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides={"data": data})
+    from s2s_plugin.checkpoints import load_model
+
+    model, cfg, task = load_model(path, {"data": data})
     task.load_dataset(split)
     dataset = task.dataset(split)
     names = [row["id"] for row in SpeechToTextDatasetCreator._load_samples_from_tsv(data, split)]
     search = argparse.Namespace(beam=beam, lenpen=lenpen, max_len_a=0, max_len_b=longest)
-    generator = task.build_generator(models, search)
+    generator = task.build_generator([model], search)
     dictionary = task.target_dictionary
-    for model in models:
-        model.eval()
+    model.eval()
     for index, name in enumerate(names[: limit or None]):
         sample = dataset.collater([dataset[index]])
         with torch.no_grad():
-            best = task.inference_step(generator, models, sample)[0][0]
+            best = task.inference_step(generator, [model], sample)[0][0]
         if best["attention"].numel() == 0:
             raise ValueError(f"--path {path}: the model has no attention")
         symbols = [dictionary[token] for token in best["tokens"][:-1].tolist()] + ["</s>"]
@@ -70,12 +71,16 @@ def draw(path: Path, heard: list[Heard], font: Path | None = None) -> None:
     """Writes the picture; raises ValueError for another ending than .png, .svg and .pdf, and for a font that is none.
 
     Characters that no font here has are told of in a warning, and drawn as boxes."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sys.path.insert(0, str(ROOT / "scripts"))
     from attention_fonts import BUNDLED, find_fonts
+    from attention_weights import printable
 
+    rcParams["text.usetex"] = False  # names and symbols are no TeX
+    heard = [one._replace(name=printable(one.name), symbols=[*map(printable, one.symbols)]) for one in heard]
     try:
         fonts = find_fonts((symbol for one in heard for symbol in (*one.symbols, one.name)), font)
     except ValueError as error:

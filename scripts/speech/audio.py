@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import numpy
 
+LONGEST = 3600
+"""Seconds of a recording, at most: a short file can say that it holds any number of samples."""
+
 
 class Filterbank(NamedTuple):
     """Log-mel filterbank energies as Kaldi computes them, of windows of 25 ms every 10 ms.
@@ -20,8 +23,8 @@ class Filterbank(NamedTuple):
         """The frames (N, F) float32 of a recording, whose channels are averaged.
 
         Raises:
-            ValueError: no file, no audio, another sample rate, samples that are no numbers, or too few for a
-                window; the message names it.
+            ValueError: no file, no audio, another sample rate, samples that are no numbers, too many, or too few for
+                a window; the message names it.
         """
         return self.of_samples(read_samples(path, self.sample_rate), path)
 
@@ -50,11 +53,14 @@ def read_samples(path: Path, sample_rate: int) -> numpy.ndarray:
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            if file.samplerate != sample_rate:
+                raise ValueError(f"{path}: {file.samplerate} samples a second, not {sample_rate}")
+            if file.frames * file.channels > 2 * LONGEST * sample_rate:
+                raise ValueError(f"{path}: longer than {LONGEST:,} seconds in stereo")
+            samples = file.read(dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise ValueError(f"{path}: not a recording that can be read ({error})") from None
-    if rate != sample_rate:
-        raise ValueError(f"{path}: {rate} samples a second, not {sample_rate}")
     if not numpy.isfinite(samples).all():
         raise ValueError(f"{path}: holds samples that are no numbers")
     return samples.mean(axis=1)

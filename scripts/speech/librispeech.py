@@ -24,7 +24,7 @@ def read_part(data: Path, part: str) -> list[Utterance]:
     for transcripts in sorted((data / part).glob("*/*/*.trans.txt")):
         for line in transcripts.read_text(encoding="utf-8").splitlines():
             name, _, text = line.partition(" ")
-            if not text.strip() or name.count("-") != 2:
+            if not text.strip() or name.count("-") != 2 or Path(name).name != name:
                 raise ValueError(f"{transcripts}: {line!r} is no line of an id and its transcript")
             rows.append(Utterance(name, transcripts.parent / f"{name}.flac", text.strip(), name.split("-")[0]))
     if not rows:

@@ -1,6 +1,7 @@
 """The folder that fairseq's task speech_to_text reads: features in one zip, manifests, dictionary, config.yaml."""
 
 import io
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,16 @@ class Utterance(NamedTuple):
     speaker: str
 
 
+def within(root: Path, name: str) -> Path:
+    """The path of a name below a folder. Raises ValueError for one that leads out of it.
+
+    What counts is the name: a folder of recordings may well be a link to another disk.
+    """
+    if not Path(os.path.abspath(root / name)).is_relative_to(os.path.abspath(root)):
+        raise ValueError(f"{name!r} is outside {root}")
+    return root / name
+
+
 def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
     """The rows of a table with a first line of names: id, audio, text and perhaps speaker, between tabs.
 
@@ -34,7 +45,8 @@ def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
         audio_root: folder of the recordings; that of the table, if None.
 
     Raises:
-        ValueError: a column or a field is missing, an id is there twice, or there is no row.
+        ValueError: a column or a field is missing, an id is there twice, there is no row, or a recording is outside its
+            folder.
     """
     lines = path.read_text(encoding="utf-8-sig").rstrip("\r\n").split("\n")
     names = lines[0].rstrip("\r").split("\t")
@@ -53,7 +65,15 @@ def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
         if not text:
             raise ValueError(f"{path}, line {number}: {name!r} has no transcript")
         seen[name] = number
-        found.append(Utterance(name, (audio_root or path.parent) / fields["audio"], text, fields.get("speaker", "")))
+        try:
+            within(Path("features.zip"), name)
+        except ValueError:
+            raise ValueError(f"{path}, line {number}: the id {name!r} leads out of any folder") from None
+        try:
+            audio = within(audio_root or path.parent, fields["audio"])
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}; --audio-root names the folder of recordings") from None
+        found.append(Utterance(name, audio, text, fields.get("speaker", "")))
     if not found:
         raise ValueError(f"{path}: no row below its first line")
     return found
@@ -62,7 +82,7 @@ def read_table(path: Path, audio_root: Path | None = None) -> list[Utterance]:
 def write_table(path: Path, rows: Iterable[Utterance]) -> None:
     """Writes what `read_table` reads, with absolute paths."""
     lines = ["id\taudio\ttext\tspeaker"]
-    lines += [f"{row.name}\t{row.audio.resolve()}\t{row.text}\t{row.speaker}" for row in rows]
+    lines += [f"{row.name}\t{os.path.abspath(row.audio)}\t{row.text}\t{row.speaker}" for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

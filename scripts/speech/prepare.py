@@ -147,6 +147,8 @@ def find_sample_rate(utterances: list[Utterance]) -> int:
     import soundfile
 
     for utterance in utterances:
+        if not utterance.audio.is_file():
+            continue
         try:
             return soundfile.info(utterance.audio).samplerate
         except (soundfile.SoundFileError, OSError):

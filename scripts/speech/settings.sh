@@ -15,7 +15,7 @@ Model
   location    | count | 10 | filters over the weights of the step before; 0 for an attention that does not know where it is
   ctc-weight  | share | 0.3 | share of the CTC loss; 0 for none
   dropout     | share | 0.3 | share of units dropped in training
-  compute-dtype | choice:float32,bfloat16,auto | auto | matrix products of the model; auto: bfloat16 on a CPU that has it
+  compute-dtype | choice:float32,bfloat16,auto | auto | matrix products of the model; auto: bfloat16 on a CPU that is faster in it
 Training
   epochs      | int   | 40 | passes over the recordings
   lr          | number | 2e-3 | peak learning rate; it falls to 0 with the last epoch

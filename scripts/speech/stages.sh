@@ -59,7 +59,7 @@ features_stage() {
 }
 
 train_stage() {
-  local settings former number=1 dtype=() machine
+  local settings former dtype=() machine
   settings=$(
     input_stamp features
     # shellcheck disable=SC2086  # a list
@@ -73,20 +73,17 @@ train_stage() {
   fi
   former=$(cat "$WORK/checkpoints/settings" 2>/dev/null || true)
   if [ -n "$former" ] && [ "$former" != "$settings" ]; then
-    while [ -e "$WORK/old-$number" ]; do number=$((number + 1)); done
-    mkdir -p "$WORK/old-$number"
-    mv "$WORK/checkpoints" "$WORK/old-$number/"
-    mv "$WORK/logs/train.log" "$WORK/model.pt" "$WORK/old-$number/" 2>/dev/null || true
-    rm -f "$WORK/stamps/training"
-    say training "from the start, for a change of: $(describe_change "$former" "$settings"); the former one is now in $WORK/old-$number"
+    rm -f "$WORK/SHA256SUMS"
+    set_aside stamps/training checkpoints model.pt logs/train.log
+    say training "from the start, for a change of: $(describe_change "$former" "$settings"); the former one is now in $ASIDE"
   fi
   [ -e "$WORK/checkpoints/checkpoint_last.pt" ] || rm -f "$WORK/logs/train.log"
   mkdir -p "$WORK/checkpoints"
-  printf '%s\n' "$settings" >"$WORK/checkpoints/settings"
+  replace_file "$WORK/checkpoints/settings" "$settings"
   "$PY" scripts/repair_checkpoints.py "$WORK/checkpoints"
   case $opt_compute_dtype in
     bfloat16) dtype=(--compute-dtype bfloat16) ;;
-    auto) if [ "$GPUS" -eq 0 ] && cpu_has_bfloat16; then dtype=(--compute-dtype bfloat16); fi ;;
+    auto) if [ "$GPUS" -eq 0 ] && bfloat16_is_faster; then dtype=(--compute-dtype bfloat16); fi ;;
   esac
   # On the CPU a process that only loads data takes more than it gives.
   machine=(--cpu --num-workers 0)
@@ -95,7 +92,9 @@ train_stage() {
   logged train --epochs "$opt_epochs" fairseq-train "$WORK/data" --user-dir s2s_plugin "${TRAIN_ARGS[@]}" "${machine[@]}" \
     ${dtype[@]+"${dtype[@]}"} --save-dir "$WORK/checkpoints" --log-format json --log-interval 20
   # Fewer than --average where an argument of fairseq-train such as --patience ended the training.
-  logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "$WORK"/checkpoints/checkpoint[0-9]*.pt
+  find_last_epochs "$WORK/checkpoints" "$opt_average"
+  logged average "$PY" scripts/average_checkpoints.py --output "$WORK/model.pt" "${CHECKPOINTS[@]}"
+  write_sums "$WORK"
   stage_done training "$settings"
 }
 

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+LONGEST = 1 << 24
+"""Bytes of a line, at most: a small gzip file can hold one that fills the memory."""
+
 
 class BadInput(Exception):
     """Something about the user's files that only the user can mend."""
@@ -44,7 +47,9 @@ def read_table(path: Path) -> Iterator[Entry]:
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+                if len(raw) == LONGEST:
+                    raise BadInput(f"{path}, line {number}: longer than {LONGEST:,} bytes")
                 try:
                     columns = raw.decode("utf-8-sig" if number == 1 else "utf-8").split("\t")
                 except UnicodeDecodeError:
@@ -98,6 +103,8 @@ def main() -> None:
             said.append(f"{count:,} {split}" + (f" ({cut:,} cut to {args.lead_words} words)" if cut else ""))
     except BadInput as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or args.output}: {error.strerror}")
     print(", ".join(said))
 
 

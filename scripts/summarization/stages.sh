@@ -65,7 +65,7 @@ documents_stage() {
 
 # In place of the translation recipe's test_stage: other figures, and more that the search can be told.
 summary_stage() {
-  local settings name=$opt_score_on
+  local settings name=$opt_score_on scores
   set_tests
   settings=$(
     input_stamp model
@@ -78,9 +78,9 @@ summary_stage() {
     [ "$TEST_DATA" = "$WORK/data-bin" ] || make_test_data
     # Its BLEU is for the log: the summaries are wanted.
     score_set "$name" >"$WORK/logs/bleu.log"
-    "$PY" scripts/summarization/score.py --summaries "$WORK/output/$name.$opt_tgt_lang" \
-      --references "$TEST_TEXT/$name.$opt_tgt_lang" --sources "$TEST_TEXT/$name.$opt_src_lang" >"$WORK/output/score.new"
-    mv "$WORK/output/score.new" "$WORK/output/score.txt"
+    scores=$("$PY" scripts/summarization/score.py --summaries "$WORK/output/$name.$opt_tgt_lang" \
+      --references "$TEST_TEXT/$name.$opt_tgt_lang" --sources "$TEST_TEXT/$name.$opt_src_lang")
+    replace_file "$WORK/output/score.txt" "$scores"
     stage_done "test" "$settings"
   fi
 }

@@ -139,3 +139,8 @@ def test_a_small_model_of_eight_bits_is_exported_in_float32(folder, exported, li
     assert [ours.translate(line)[0].pieces for line in lines] == [
         one.hypotheses[0].pieces for one in floats.translate(lines)
     ]
+
+
+def test_graphs_name_no_files_of_this_machine(exported):
+    for name in ("encoder.onnx", "step.onnx"):
+        assert str(ROOT).encode() not in (exported / name).read_bytes()

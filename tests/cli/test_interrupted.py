@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests.disks import small_disk
 from tests.helpers import ROOT, assert_same_parameters, command, environment, read_checkpoint, run_train, train_args
 
 UPDATES_IN_EPOCH = 38
@@ -75,3 +76,26 @@ def test_a_checkpoint_is_replaced_in_one_step(data, tmp_path):
         run_train(data, tmp_path, max_update=30)
         assert path.read_bytes() != before
         assert held.read() == before
+
+
+def test_a_training_goes_on_when_there_is_room_again(data, tmp_path):
+    """It ends with one line and status 1; what was saved before is whole, and the next run goes on from there."""
+    with small_disk(tmp_path / "disk", 4000) as disk:
+        saved = disk.path / "checkpoints"
+        run_train(data, saved, max_update=UPDATES_IN_EPOCH, batch_size=8)
+        before = (saved / "checkpoint_last.pt").read_bytes()
+        disk.fill(leave=10)
+        args = train_args(data, saved, max_update=2 * UPDATES_IN_EPOCH, batch_size=8)
+        done = subprocess.run(
+            command("fairseq-train", *args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=180
+        )
+        path = saved / "checkpoint_best.pt"
+        line = f"error: cannot write {path}: No space left on device; make room and run the same command again"
+        assert done.returncode == 1 and done.stderr.splitlines()[-1] == line and "Traceback" not in done.stderr
+        assert sorted(os.listdir(saved)) == ["checkpoint_best.pt", "checkpoint_last.pt"]
+        assert (saved / "checkpoint_last.pt").read_bytes() == before
+        disk.empty()
+        log = run_train(data, saved, max_update=2 * UPDATES_IN_EPOCH, batch_size=8).log
+        assert f"@ {UPDATES_IN_EPOCH} updates)" in log
+        run_train(data, tmp_path / "unbroken", max_update=2 * UPDATES_IN_EPOCH, batch_size=8)
+        assert_same_parameters(saved / "checkpoint_last.pt", tmp_path / "unbroken" / "checkpoint_last.pt")

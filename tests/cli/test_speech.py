@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 
 import numpy
 import pytest
@@ -43,6 +44,31 @@ def speech(tmp_path_factory):
 
 def generate(speech, checkpoint, *args, batch_size=16):
     return run_generate(speech, checkpoint, *args, task="speech_to_text", batch_size=batch_size)
+
+
+@pytest.mark.parametrize("name", ["/etc/secret.npy", "{root}/../secret.npy", "a/../../../secret.npy", "../x.zip:0:9"])
+def test_a_manifest_names_no_files_elsewhere(speech, tmp_path, name):
+    """By fairseq's own data code, under the plugin: below the data or `audio_root` of config.yaml alone."""
+    shutil.copytree(speech, tmp_path / "data")
+    manifest = tmp_path / "data" / "valid.tsv"
+    lines = manifest.read_text().replace(str(speech), str(tmp_path / "data")).split("\n")
+    cells = lines[3].split("\t")
+    lines[3] = "\t".join([cells[0], name.format(root=tmp_path / "data"), *cells[2:]])
+    manifest.write_text("\n".join(lines))
+    with pytest.raises(Refused, match=r"valid.tsv: '.*' is outside .*data.*; the line audio_root in config.yaml names"):
+        run_train(tmp_path / "data", tmp_path / "model", **SPEECH, max_update=1)
+
+
+def test_audio_root_names_the_recordings(speech, tmp_path):
+    """Absolute names below it, relative ones, and a link to another disk."""
+    for split in ("train", "valid"):
+        text = (speech / f"{split}.tsv").read_text()
+        (tmp_path / f"{split}.tsv").write_text(text.replace(f"\t{speech}/{split}-2", f"\tlink/{split}-2"))
+    (tmp_path / "dict.txt").write_text((speech / "dict.txt").read_text())
+    (tmp_path / "config.yaml").write_text(f"{(speech / 'config.yaml').read_text()}audio_root: {speech}\n")
+    if not (speech / "link").exists():
+        (speech / "link").symlink_to(speech)
+    run_train(tmp_path, tmp_path / "model", **SPEECH, max_update=1)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from s2s_plugin import Translator
 from s2s_plugin.checkpoints import CheckpointError
-from s2s_plugin.command import lines_at_hand
 from s2s_plugin.tasks.best_words import BestWordsGenerator
 from s2s_plugin.translator import clean, read_search
 from tests.helpers import ROOT, hypotheses, run_generate, run_train
@@ -108,6 +107,46 @@ def test_a_long_line_is_named_or_left_out(translator):
         translator.translate(lines, max_tokens=20)
     found = translator.translate(lines, max_tokens=20, skip_too_long=True)
     assert [len(one.hypotheses) for one in found] == [1, 0, 1]
+
+
+def test_a_line_of_too_many_characters_is_not_split(translator, monkeypatch):
+    monkeypatch.setattr("s2s_plugin.translator.MOST_CHARACTERS", 50)
+    monkeypatch.setattr(translator, "encoder", None)
+    with pytest.raises(ValueError, match="line 2: more than 50 characters"):
+        translator.translate(["a", "b " * 26])
+    found = translator.translate(["a", "b " * 26, " \x00\n" * 20, "a"], skip_too_long=True)
+    assert [one.too_long for one in found] == ["", "more than 50 characters", "", ""]
+    assert [len(one.hypotheses) for one in found] == [1, 0, 0, 1] and found[1].source_pieces == []
+
+
+def test_a_word_that_looks_like_a_special_symbol_is_unknown(translator):
+    found = translator.translate(["a </s> b", "a <pad> b", "a <s> b", "a zebra b", "<pad>", "\ud800 a"])
+    assert len({tuple(one.hypotheses[0].pieces) for one in found[:4]}) == 1
+    for one in found:
+        best = one.hypotheses[0]
+        assert best.attention.shape == (len(best.pieces) + 1, len(one.source_pieces) + 1)
+    assert found[5].source_pieces == ["\ufffd", "a"]
+
+
+def test_a_piece_may_hold_any_character(translator, monkeypatch):
+    class Pieces:
+        def encode(self, text, out_type):
+            return ["a", "\u3000", "b c", "\u2028d", ""]
+
+    monkeypatch.setattr(translator, "encoder", Pieces())
+    one = translator.translate(["anything"])[0]
+    assert one.hypotheses[0].attention.shape[1] == len(one.source_pieces) + 1 == 6
+
+
+def test_the_longest_translation_is_that_of_the_line_alone(translator):
+    lines = ["a", "b c d e f g h i j k l a b c", "c d", "d e", "e f g"]
+    for options in ({"max_len_a": 2, "max_len_b": 1, "min_len": 6}, {"max_len_a": 1.5, "max_len_b": 0, "min_len": 40}):
+        together = translator.translate(lines, **options)
+        alone = [translator.translate([line], **options)[0] for line in lines]
+        assert words_of(together) == words_of(alone)
+        for one in together:
+            longest = int(options["max_len_a"] * (len(one.source_pieces) + 1) + options["max_len_b"])
+            assert min(options["min_len"], longest) <= len(one.hypotheses[0].pieces) <= longest
 
 
 def test_options_of_the_search_hold(translator, lines):
@@ -237,7 +276,7 @@ def test_the_command_gives_a_line_for_a_line(folder, translator, lines):
     assert done.returncode == 0, done.stderr
     texts = [one.text for one in translator.translate(lines[:6])]
     assert done.stdout.split("\n") == [*texts[:5], "", "", texts[5], ""]
-    assert done.stderr == "warning: line 7 is left out: 50 pieces are too many\n"
+    assert done.stderr == "warning: line 7 is left out: 50 pieces and the end, more than 40\n"
 
 
 def test_the_command_tells_all_in_json(folder, translator, lines):
@@ -286,18 +325,6 @@ def test_the_command_ends_in_peace_while_its_input_is_open(folder):
         child.stdout.readline()
         child.send_signal(signal.SIGINT)
         assert child.wait(100) == 130 and "Fatal" not in child.stderr.read()
-
-
-def test_a_reader_that_fails_is_heard():
-    def broken():
-        yield b"\xef\xbb\xbfa\r\n"
-        raise OSError("the disk is gone")
-
-    found = []
-    with pytest.raises(OSError, match="the disk is gone"):
-        for taken in lines_at_hand(broken()):
-            found.extend(taken)
-    assert found == ["a"]
 
 
 @pytest.mark.parametrize(

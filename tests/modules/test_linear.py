@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.nn.utils import parametrizations, prune
 
 from s2s_plugin.modules.linear import Linear
-from s2s_plugin.ops.int8 import products_in_int8
+from s2s_plugin.ops.int8 import SEVEN_BITS, products_in_int8
 from tests.models.builders import make_model
 
 SOURCE, PREV = torch.tensor([[4, 9, 5, 2], [6, 2, 1, 1]]), torch.tensor([[2, 8, 4], [2, 12, 6]])
@@ -125,7 +125,7 @@ def test_eight_bits_and_back(linear):
     x = torch.ones(2, 16)
     with torch.no_grad():
         exact = linear(x)
-        with products_in_int8():
+        with products_in_int8(SEVEN_BITS):
             rounded = linear(x)
         assert 0 < (rounded - exact).abs().max() < 0.1
         assert torch.equal(linear(x), exact)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from s2s_plugin.models.config import AttnRNNS2SConfig
 from s2s_plugin.modules import precision
 from s2s_plugin.modules.linear import Linear
+from s2s_plugin.ops.int8 import SEVEN_BITS
 from tests.models.builders import make_model
 
 SOURCE, PREV = torch.tensor([[4, 9, 5, 2], [6, 2, 1, 1]]), torch.tensor([[2, 8, 4], [2, 12, 6]])
@@ -82,11 +84,28 @@ def test_an_unknown_dtype_is_refused():
         make_model(compute_dtype="float8")
 
 
-def test_a_cpu_without_the_instructions_is_warned_of(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+def test_a_cpu_that_is_slower_in_bfloat16_is_warned_of(monkeypatch):
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.warns(UserWarning, match="no bfloat16 instructions"):
+    with pytest.warns(UserWarning, match="products in float32 are faster on this CPU"):
         make_model(compute_dtype="bfloat16")
+
+
+def test_a_cpu_that_is_slower_in_eight_bits_computes_in_float32_and_says_so_once(monkeypatch):
+    monkeypatch.setattr(precision, "int8_rows", lambda: None)
+    precision._warn_of_float32.cache_clear()
+    exact, stored = make_model(), make_model(compute_dtype="int8")
+    stored.load_state_dict(exact.state_dict())
+    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expected, found, again = (model(SOURCE, None, PREV)[0] for model in (exact, stored, stored))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = stored(SOURCE, None, PREV)[0]
+    messages = [str(one.message) for one in caught if "int8" in str(one.message)]
+    assert len(messages) == 1 and messages[0].endswith("the model computes in float32")
+    assert all(torch.equal(one, expected) for one in (found, again, inside))
+    with pytest.raises(ValueError, match="--compute-dtype int8 is for translating"):
+        stored(SOURCE, None, PREV)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
@@ -128,7 +147,8 @@ EIGHT_BITS = {
 
 
 @pytest.mark.parametrize("name", EIGHT_BITS)
-def test_eight_bits_are_near_and_do_not_know_the_batch(name):
+def test_eight_bits_are_near_and_do_not_know_the_batch(name, monkeypatch):
+    monkeypatch.setattr(precision, "int8_rows", lambda: SEVEN_BITS)  # which are right on all CPUs, and the coarser ones
     torch.manual_seed(84)
     exact, rounded = make_model(**EIGHT_BITS[name]), make_model(compute_dtype="int8", **EIGHT_BITS[name])
     rounded.load_state_dict(exact.state_dict())

@@ -173,6 +173,75 @@ def test_text_is_text(page):
     assert page.evaluate("document.scripts.length") == 2
 
 
+# What could end an element or begin one, be code, turn text around, or be no text at all.
+HOSTILE = [
+    "</script><script>caught=1</script>", "<!--<script>", "-->", "]]>", "<img src=x onerror=caught=1>", "</title></h1>",
+    "\"><svg onload=caught=1>", "' onmouseover='caught=1", "${caught=1}", "{{data}}", "{{title}}", "\\u003c/script>",
+    "\\",
+    "\\\"", "&lt;b&gt;&#60;", "javascript:caught=1", "a\u2028b\u2029c", "a\0b", "\x1b[31m", "\x7f\x9f", "\ud800",
+    "\udfff\ud800",
+    "\ufeff", "\uffff", "\u202egnp.exe", "\u2069\u2066\u202b", "\U000e0041", "__proto__", "constructor", "</s>",
+]  # fmt: skip
+
+
+def as_shown(text: str) -> str:
+    """What a browser makes of text with halves of characters, which cannot be sent by the DevTools protocol."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def test_hostile_text_is_shown_and_does_nothing(browser, tmp_path):
+    """In every place that text reaches: title, names, labels, both sides, the spoken line, the heat map."""
+    weights = numpy.full((len(HOSTILE), len(HOSTILE)), 1 / len(HOSTILE))
+    sentences = [(text, Attention(0, 1, -1.0, HOSTILE, HOSTILE[::-1], weights)) for text in HOSTILE]
+    file, title = tmp_path / "hostile.html", " ".join(HOSTILE)
+    file.write_text(make_page(sentences, title), encoding="utf-8")
+    browser.requests.clear()
+    browser.errors.clear()
+    browser.open(file, "'complete' in document.documentElement.dataset")
+    for side, words in (("source", HOSTILE), ("target", HOSTILE[::-1])):
+        shown = browser.evaluate(
+            f"[...document.querySelector('{word(0, side, 0)}').parentNode.children]"
+            ".map((word) => word.textContent.toWellFormed())"
+        )
+        assert shown == list(map(as_shown, words))
+        for place in range(len(words)):
+            browser.evaluate(f"showWord(document.querySelector('{word(1, side, place)}'))")
+            line = browser.evaluate("document.querySelector('article:nth-child(2) .said').textContent.toWellFormed()")
+            assert line.count("\u2068") == line.count("\u2069") == 6 and not re.search(
+                "[\u202a-\u202e\u2066\u2067]", line
+            )
+    names = browser.evaluate(
+        "[...document.querySelectorAll('article')].map((one) => [one.getAttribute('aria-label').toWellFormed(),"
+        "one.querySelector('h2').textContent.toWellFormed()])"
+    )
+    assert names == [[as_shown(text)] * 2 for text in HOSTILE]
+    browser.evaluate("document.querySelector('details').open = true")
+    browser.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    heads = browser.evaluate(
+        "[...document.querySelectorAll('thead th')].map((cell) => cell.textContent.toWellFormed())"
+    )
+    assert heads == list(map(as_shown, HOSTILE))
+    browser.evaluate("showCell(document.querySelector('tbody td'))")
+    heading = browser.evaluate("document.querySelector('h1').textContent")
+    assert heading == re.sub("[\0-\x1f\x7f-\x9f\ud800-\udfff\uffff]", "\ufffd", title)
+    assert browser.evaluate("document.title").startswith("</script><script>caught=1</script> <!--<script> --> ]]> <img")
+    assert (
+        browser.evaluate("[typeof caught, document.scripts.length, document.images.length].join()") == "undefined,2,0"
+    )
+    assert browser.requests == [file.resolve().as_uri()] and browser.errors == []
+
+
+def test_the_browser_runs_no_script_but_the_page_s_own(browser, tmp_path):
+    """Even if something were to get through."""
+    file = tmp_path / "page.html"
+    broken = make_page(attentions(), "Title").replace("<h1>", "<h1 onclick='caught=1'><script>caught=1</script>")
+    file.write_text(broken, encoding="utf-8")
+    browser.open(file, "'complete' in document.documentElement.dataset")
+    browser.click("h1")
+    assert browser.evaluate("typeof caught") == "undefined" and len(browser.errors) == 2
+    browser.errors.clear()
+
+
 def test_the_filter_finds_words_across_pieces(page):
     def found(text):
         page.evaluate("document.getElementById('filter').value = ''")

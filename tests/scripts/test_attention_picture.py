@@ -1,4 +1,6 @@
 import re
+import warnings
+from xml.etree import ElementTree
 
 import numpy
 import pytest
@@ -34,6 +36,39 @@ def has_chinese() -> bool:
 
 
 needs_chinese = pytest.mark.skipif(not has_chinese(), reason="no font here has Chinese characters")
+
+
+HOSTILE = [
+    "</svg><script>1</script>",
+    "<!--", "--", "-->", "]]>", "a\0b", "\x1b[31m", "a\nb\r", "\x7f\x9f", "\ud800", "\uffff",
+    "\ufffe",
+    "\U0010ffff", "\u2028", "\u202egnp.exe", "$\\frac{1}{0}$", "$", "\\input{/etc/passwd}", "%", "", "&amp;",
+    "{{data}}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_hostile_text_is_drawn_as_text(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)  # as a user's matplotlibrc may have it
+    words = [*HOSTILE, "</s>"]
+    shown = Attention(0, 1, -1.0, words, words, numpy.full((len(words),) * 2, 1 / len(words)))
+    title, path = " ".join(HOSTILE), tmp_path / f"picture.{kind}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture.save_picture(path, kind, shown, title, picture.fonts_of([(shown, title)]))
+    assert path.stat().st_size > 1000 and "Traceback" not in capsys.readouterr().err
+    if kind == "svg":
+        tree = ElementTree.parse(path)  # text that is no XML would not be read
+        names = {element.tag.rpartition("}")[2] for element in tree.iter() if isinstance(element.tag, str)}
+        assert "g" in names and not names & {"script", "foreignObject", "a"}
+    with picture.style(["DejaVu Sans"]):
+        figure = picture.draw(shown, title)
+    axes = next(axes for axes in figure.axes if axes.get_label() == "weights")
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == HOSTILE[0] and labels[5] == "a\ufffdb" and labels[9:12] == ["\ufffd"] * 3
+    assert not any(
+        label.get_parse_math() or label.get_usetex() for label in [*axes.get_yticklabels(), axes._left_title]
+    )
 
 
 def test_cells_have_the_colours_of_their_weights(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.disks import small_disk
 from tests.scripts.loading import SCRIPTS
 
 
@@ -44,6 +45,35 @@ def test_rates_fall_from_the_peak_towards_nought():
 
 def test_paths_are_meant_from_a_folder():
     assert bash("absolute data /home/me; echo; absolute /data /home/me").stdout == "/home/me/data\n/data"
+
+
+def test_the_last_epochs_are_found_by_their_numbers(tmp_path):
+    script = 'find_last_epochs "$1" 3; echo "${CHECKPOINTS[*]##*/}"; epochs_done "$1"'
+    assert bash(script, tmp_path).stdout == "checkpoint_last.pt\n0\n"
+    for name in ("2", "9", "10", "11", "_3_250", "_best", "_last", ".best_bleu_9.2001", "12_part"):
+        (tmp_path / f"checkpoint{name}.pt").touch()
+    assert bash(script, tmp_path).stdout == "checkpoint9.pt checkpoint10.pt checkpoint11.pt\n11\n"
+    assert bash(script.replace("3", "9"), tmp_path).stdout.startswith("checkpoint2.pt checkpoint9.pt")
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "dict.txt").write_text("x" * 100_000)
+    script = 'mkdir -p "$WORK/stamps"; stage_done text "$1"; copy_into "$WORK" "$2"'
+    with small_disk(tmp_path / "disk", 400) as disk:
+        stamp, copy = disk.path / "stamps" / "text", disk.path / "dict.txt"
+        assert bash(script, "old", tmp_path / "dict.txt", WORK=str(disk.path)).returncode == 0
+        written = stamp.stat().st_ino, copy.stat().st_ino
+        disk.fill()
+        # What is the same needs no room.
+        assert bash(script, "old", tmp_path / "dict.txt", WORK=str(disk.path)).returncode == 0
+        assert (stamp.stat().st_ino, copy.stat().st_ino) == written
+        done = bash("trap explain_exit EXIT; " + script, "new", tmp_path / "dict.txt", WORK=str(disk.path))
+        said = [f"error: {stamp}: cannot be written", f"error: there is no room left in {disk.path}: make room and run"]
+        assert done.returncode == 1 and done.stderr == f"{said[0]}\n{said[1]} the same command again\n"
+        (tmp_path / "dict.txt").write_text("y" * 100_000)
+        assert bash(script, "old", tmp_path / "dict.txt", WORK=str(disk.path)).returncode == 1
+        assert stamp.read_text() == "old\n" and copy.read_text() == "x" * 100_000
+        assert sorted(path.name for path in disk.path.rglob("*")) == ["dict.txt", "filler", "stamps", "text"]
 
 
 RECIPE = f'exec bash "{SCRIPTS}/g2p/run.sh" "$@"'

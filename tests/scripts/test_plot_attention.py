@@ -10,7 +10,7 @@ import pytest
 
 from .loading import SCRIPTS, load_script
 
-for name in ("generate_output.py", "show_progress.py", "attention_weights.py", "attention_page.py"):
+for name in ("generate_output.py", "pieces.py", "show_progress.py", "attention_weights.py", "attention_page.py"):
     load_script(name)
 plot_attention = load_script("plot_attention.py")
 

@@ -1,6 +1,7 @@
 """What the recipes say of a user's files before they spend time on them."""
 
 import gzip
+import tracemalloc
 
 import pytest
 import sentencepiece
@@ -40,6 +41,19 @@ def test_bad_files_are_refused(tmp_path, text, message):
         write(source, text)
     with pytest.raises(prepare.BadInput, match=message):
         list(prepare.read_pairs(source, target))
+
+
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "bomb.en.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"good\n")
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(prepare.BadInput, match="bomb.en.gz, line 2: longer than 16,777,216 bytes"):
+        list(prepare.read_lines(path))
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
 
 
 def test_held_out_sentences_are_the_same_whatever_the_order():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from s2s_plugin.ops.products import cpu_has_bfloat16
+from s2s_plugin.ops.arithmetic import bfloat16_is_faster
 from tests.scripts.loading import SCRIPTS
 
 ROOT = SCRIPTS.parent
@@ -216,18 +216,18 @@ def test_a_run_does_not_train_on_the_model_it_replaces(bash, finished):
     ],
 )
 def test_arithmetic(options, has_bfloat16, expected, bash):
-    words = bash(f"cpu_has_bfloat16() {{ {str(has_bfloat16).lower()}; }}; {TRAIN}", *options).split("\n")
+    words = bash(f"bfloat16_is_faster() {{ {str(has_bfloat16).lower()}; }}; {TRAIN}", *options).split("\n")
     assert [words[place + 1] for place, word in enumerate(words) if word == "--compute-dtype"] == expected
 
 
 def test_arithmetic_is_chosen_for_the_cpu_alone(bash):
-    script = "cpu_has_bfloat16() { true; }; GPUS=1; " + TRAIN
+    script = "bfloat16_is_faster() { true; }; GPUS=1; " + TRAIN
     assert "--compute-dtype" not in bash(script, "--compute-dtype", "auto")
     assert "--compute-dtype" in bash(script, "--compute-dtype", "bfloat16")
 
 
 def test_the_cpu_is_asked(bash):
-    assert bash("if cpu_has_bfloat16; then echo True; else echo False; fi") == f"{cpu_has_bfloat16()}\n"
+    assert bash("if bfloat16_is_faster; then echo True; else echo False; fi") == f"{bfloat16_is_faster()}\n"
 
 
 def test_checkpoints_that_are_kept(bash):

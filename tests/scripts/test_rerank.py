@@ -10,6 +10,8 @@ import numpy
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
+from tests.disks import small_disk
+
 from .loading import SCRIPTS, load_script
 
 load_script("generate_output.py")
@@ -180,6 +182,16 @@ def test_coverage_recovers_what_was_skipped(run, tmp_path):
     said = run("apply", "generated", "--settings", "settings.json", "--output", "out", "--references", "references").out
     assert (tmp_path / "out").read_text() == (tmp_path / "references").read_text()
     assert said.startswith("20 sentences, 20 of them not the first of the search, 0 empty") and " = 100.00 " in said
+
+
+def test_settings_that_cannot_be_written_leave_those_before(tmp_path):
+    with small_disk(tmp_path / "disk", 100) as disk:
+        path = disk.path / "settings.json"
+        rerank.save(path, "old")
+        disk.fill()
+        with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+            rerank.save(path, "x" * 100_000)
+        assert path.read_text() == "old" and len(list(disk.path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("metric", [["bleu", "--tokenizer", "zh"], ["chrf"]], ids=" ".join)

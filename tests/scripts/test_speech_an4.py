@@ -50,6 +50,16 @@ def test_speakers_are_set_aside_and_tempos_are_of_the_training(run, corpus):
     assert [row[2] for row in rows if row[0] == "yes-s10@1.25@1.1"] == ["24"] and rows[0][3] == "YES"
 
 
+def test_features_of_elsewhere_are_refused(run, corpus):
+    for name in ("../../secret", "/etc/secret"):
+        for part, line in (("fileids", name), ("transcription", "YES (secret)")):
+            path = corpus / "etc" / f"an4_train.{part}"
+            path.write_text(line + "\n" + path.read_text().partition("\n")[2])
+        with pytest.raises(ValueError, match=f"'{name}.mfc' is outside {corpus / 'feat'}"):
+            run()
+    assert not (corpus / "out").exists()
+
+
 def test_masks_reach_the_config(run, corpus):
     run("--specaugment", "small")
     assert "time_mask_T: 20" in (corpus / "out" / "config.yaml").read_text()

@@ -47,7 +47,9 @@ def test_parts_of_librispeech_become_tables(run, librispeech, tmp_path):
     tables = tmp_path / "tables"
     said = run("librispeech", "--data", librispeech, "--output", tables)
     assert said == "train 48, valid 12, test-clean 12, test-other 12\n"
-    rows = manifest.read_table(tables / "train.tsv")
+    with pytest.raises(ValueError, match="is outside .*tables; --audio-root names the folder of recordings"):
+        manifest.read_table(tables / "train.tsv")
+    rows = manifest.read_table(tables / "train.tsv", librispeech)
     lines = (librispeech / "train-clean-100" / "11" / "7" / "11-7.trans.txt").read_text().splitlines()
     assert [f"{row.name} {row.text}" for row in rows if row.speaker == "11"] == lines
     assert all(row.audio.is_file() and row.audio.stem == row.name for row in rows)
@@ -56,12 +58,20 @@ def test_parts_of_librispeech_become_tables(run, librispeech, tmp_path):
     assert len((tables / "train.tsv").read_text().splitlines()) == 1 + 60
 
 
+def test_a_transcript_names_no_recording_elsewhere(run, librispeech, tmp_path):
+    path = librispeech / "train-clean-100" / "11" / "7" / "11-7.trans.txt"
+    path.write_text("../../../../secret-1-2 TEXT\n")
+    with pytest.raises(ValueError, match="'../../../../secret-1-2 TEXT' is no line of an id and its transcript"):
+        run("librispeech", "--data", librispeech, "--output", tmp_path / "tables")
+
+
 def test_librispeech_is_read_by_fairseq(run, librispeech, tmp_path):
     tables = tmp_path / "tables"
     run("librispeech", "--data", librispeech, "--output", tables)
     run(
         "prepare", "--output", tmp_path / "data", "--train", tables / "train.tsv", "--valid", tables / "valid.tsv",
         "--test", tables / "test-clean.tsv", tables / "test-other.tsv", "--units", "piece", "--vocab-size", "24",
+        "--audio-root", librispeech,
     )  # fmt: skip
     dictionary = Dictionary.load(str(tmp_path / "data" / "dict.txt"))
     config = S2TDataConfig(tmp_path / "data" / "config.yaml")
@@ -81,17 +91,17 @@ def test_aishell_is_read_by_fairseq_in_characters(run, aishell, tmp_path):
     said = run("aishell", "--data", aishell, "--output", tables)
     assert said == "train 47, valid 12, test 12; without a transcript 1\n"
     spoken = {line.split()[0]: "".join(line.split()[1:]) for line in lines}
-    rows = manifest.read_table(tables / "train.tsv")
+    rows = manifest.read_table(tables / "train.tsv", aishell)
     assert all(row.text == spoken[row.name] and row.speaker == row.audio.parent.name for row in rows)
     words = ["--train", tables / "train.tsv", "--valid", tables / "valid.tsv", "--test", tables / "test.tsv"]
-    run("prepare", "--output", tmp_path / "data", *words)
+    run("prepare", "--output", tmp_path / "data", "--audio-root", aishell, *words)
     dictionary = Dictionary.load(str(tmp_path / "data" / "dict.txt"))
     assert {dictionary[k] for k in range(4, len(dictionary))} == set("你好北京天气很吗")
     config = S2TDataConfig(tmp_path / "data" / "config.yaml")
     data = SpeechToTextDatasetCreator.from_tsv(
         str(tmp_path / "data"), config, "test", dictionary, None, Characters(), False, 1, 1
     )
-    row = manifest.read_table(tables / "test.tsv")[0]
+    row = manifest.read_table(tables / "test.tsv", aishell)[0]
     assert [dictionary[index] for index in data[0].target[:-1]] == list(row.text)
 
 

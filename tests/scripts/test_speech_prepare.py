@@ -1,6 +1,9 @@
 """From recordings to fairseq's manifests: values, slices, statistics, and every kind of bad file."""
 
+import os
+import shutil
 import sys
+import zipfile
 
 import numpy
 import pytest
@@ -111,6 +114,52 @@ def test_slices_of_the_zip_are_the_features(run, corpus):
         expected = audio.Filterbank(RATE, 80)(corpus / name)
         numpy.testing.assert_array_equal(get_features_or_waveform(str(corpus / "out" / row[1])), expected)
         assert int(row[2]) == len(expected)
+
+
+@pytest.mark.parametrize("name", ["../secret.wav", "/etc/secret.wav", "a/../../secret.wav", "..", "./../x/../../y.wav"])
+def test_a_table_names_no_recordings_elsewhere(run, corpus, name):
+    table = corpus / "train.tsv"
+    table.write_text(table.read_text().replace("1.flac", name))
+    message = f"train.tsv, line 3: '{name}' is outside {corpus}; --audio-root names the folder of recordings$"
+    with pytest.raises(ValueError, match=message):
+        run()
+    assert not (corpus / "out").exists()
+
+
+def test_an_id_leads_out_of_no_archive(run, corpus):
+    table = corpus / "train.tsv"
+    table.write_text(table.read_text().replace("b\t", "../../b\t"))
+    with pytest.raises(ValueError, match="train.tsv, line 3: the id '../../b' leads out of any folder"):
+        run()
+    table.write_text(table.read_text().replace("../../b\t", "ann/b\t"))
+    run()
+    assert zipfile.ZipFile(corpus / "out" / "features.zip").namelist()[1] == "train/ann/b.npy"
+
+
+def test_a_folder_of_recordings_may_be_a_link_and_names_absolute(run, corpus, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk") / "sound"
+    shutil.copytree(corpus, disk)
+    (corpus / "sound").symlink_to(disk)
+    for split in ("train", "valid"):
+        lines = (corpus / f"{split}.tsv").read_text().replace("\t0.wav", f"\t{corpus}/sound/0.wav")
+        (corpus / f"{split}.tsv").write_text(lines.replace("\t2.wav", "\tsound/../sound/2.wav"))
+    assert run().out == "recordings at 8000 Hz: train 2, valid 2\n"
+
+
+def test_a_short_file_that_claims_hours_takes_no_memory(corpus):
+    path = corpus / "1.flac"
+    data = bytearray(path.read_bytes())
+    data[21] |= 0x0F  # of the 36 bits that count the samples, the highest
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="1.flac: longer than 3,600 seconds in stereo"):
+        audio.read_samples(path, RATE)
+
+
+def test_a_pipe_is_no_recording(run, corpus):
+    (corpus / "0.wav").unlink()
+    os.mkfifo(corpus / "0.wav")  # opening it would wait for ever
+    with pytest.raises(ValueError, match="0.wav: there is no such file"):
+        run()
 
 
 def spoil(path, kind: str) -> None:

@@ -42,6 +42,12 @@ def test_a_broken_gzip_file_is_refused(tmp_path):
         list(prepare.read_table(tmp_path / "valid.tsv.gz"))
 
 
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path):
+    (tmp_path / "valid.tsv.gz").write_bytes(gzip.compress(b"a\tb\tc\n" + bytes(1 << 25)))
+    with pytest.raises(prepare.BadInput, match="valid.tsv.gz, line 2: longer than 16,777,216 bytes"):
+        list(prepare.read_table(tmp_path / "valid.tsv.gz"))
+
+
 def test_sources():
     entry = prepare.Entry("zen", "Zen library", "one two three")
     assert prepare.make_source(entry, 2, with_name=True) == "zen: one two"
