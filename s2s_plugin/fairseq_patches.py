@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from .checkpoints import TorchWithSafeLoad, build_within_sizes, load_within_sizes, name_the_file
 from .literals import read_literal
-from .memory import bound_caches
+from .memory import bound_caches, bound_heap
 from .saving import NO_ROOM, SaveError, copy_whole, link_in_one_step, save_in_one_step
 
 
@@ -131,6 +131,7 @@ def bound_memory(init):
     @functools.wraps(init)
     def bound_then_init(self, *args, **kwargs):
         bound_caches()
+        bound_heap()
         init(self, *args, **kwargs)
 
     return bound_then_init

@@ -1,17 +1,26 @@
 """The memory of a training on a CPU, bounded when one starts.
 
 oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, keeps
-as many more. One takes about half a megabyte, all of them more than a gigabyte once the batches of
-an epoch have come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their
-capacity from the environment at the first product of the process; torch has no other door to them.
+as many more. One takes about half a megabyte, all of them more than half a gigabyte once the batches of an epoch have
+come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their capacity from the
+environment at the first product of the process; torch has no other door to them.
+
+glibc's malloc takes small blocks and large ones from one heap, which what lies between them keeps from shrinking. Blocks
+above a threshold come from the system and go back to it, but glibc raises that to 32 MiB as large blocks are freed: a
+batch's logits, 24 MiB in the recipe, of which fairseq's own criterion makes several copies, then tear holes into the
+heap. A fixed threshold keeps them out of it. A much lower one costs time, since the system clears what it gives.
 """
 
+import ctypes
 import os
 
 CAPACITY = 64
 """Of each cache, in kernels. A loop over time has products of about ten shapes, a whole batch of about forty."""
 VARIABLES = (("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"), ("LRU_CACHE_CAPACITY",))
 """The variable of each cache, with its former name."""
+MMAP_THRESHOLD = 16 * 2**20
+"""In bytes. Blocks from here on come from the system."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def bound_caches() -> None:
@@ -19,3 +28,15 @@ def bound_caches() -> None:
     for names in VARIABLES:
         if not any(name in os.environ for name in names):
             os.environ[names[0]] = str(CAPACITY)
+
+
+def bound_heap() -> None:
+    """Fixes malloc's threshold where malloc is glibc's and the user has not set it."""
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ or "glibc.malloc.mmap_threshold" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS; Windows
+        return
+    set_option(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+    set_option(_M_TRIM_THRESHOLD, 2 * MMAP_THRESHOLD)  # glibc's own ratio
