@@ -168,7 +168,9 @@ def main(name: str, words: list[str]) -> int:
     if name not in COMMANDS:
         print(f"error: unknown command {name}; the commands are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 1
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    logger = logging.getLogger("fairseq")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         COMMANDS[name](words)
     except (CheckpointError, OSError, ValueError) as error:
@@ -179,4 +181,6 @@ def main(name: str, words: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        logger.setLevel(level)
     return 0

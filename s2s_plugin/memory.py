@@ -5,8 +5,8 @@ as many more. One takes about half a megabyte, all of them more than half a giga
 come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their capacity from the
 environment at the first product of the process; torch has no other door to them.
 
-glibc's malloc takes small blocks and large ones from one heap, which what lies between them keeps from shrinking. Blocks
-above a threshold come from the system and go back to it, but glibc raises that to 32 MiB as large blocks are freed: a
+glibc's malloc takes small blocks and large ones from one heap, which what lies between them keeps large. Blocks above a
+threshold come from the system and go back to it, but glibc raises that to 32 MiB as large blocks are freed: a
 batch's logits, 24 MiB in the recipe, of which fairseq's own criterion makes several copies, then tear holes into the
 heap. A fixed threshold keeps them out of it. A much lower one costs time, since the system clears what it gives.
 """
