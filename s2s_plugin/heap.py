@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SHARE = 1 / 200
-"""Of the time, about, is spent on it: 0.1 ms for a megabyte that is given back, and four times that to take it again."""
+"""Of the time, about, is spent on it: 0.1 ms for a megabyte given back, and four times that to take it again."""
 
 
 class Heap:
