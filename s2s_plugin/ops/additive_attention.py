@@ -65,8 +65,8 @@ class AdditiveEnergy:
 
     def forward(self, activation: Tensor) -> Tensor:
         """Args: activation (B, S, A). Returns energies (B, N, S)."""
-        # By BLAS: oneDNN takes longer for so few columns, and would keep a kernel for every B x S.
-        return torch.nn.functional.linear(activation, self.rows).transpose(1, 2)
+        batch, source, width = activation.shape
+        return linear(activation.view(-1, width), self.rows).view(batch, source, self.heads).transpose(1, 2)
 
     def backward(self, d_energy: Tensor, activation: Tensor):
         """Args: d_energy (B, N, S), whose sum over S is 0 behind a softmax; activation (B, S, A), overwritten.

@@ -79,13 +79,13 @@ def active() -> Rows | None:
 
 
 def rounded_up(rows: int) -> int:
-    """A number of rows, two or at most a quarter more than given, of which there are few different ones.
+    """A number of rows, two or at most an eighth more than given, of which there are few different ones.
 
     oneDNN spends about a millisecond on the first product of each shape, and a search has fewer and fewer rows; in
     float32, where a product takes longer, the added rows cost as much. One becomes two: with one row the kernel of
     eight bits lays a large weight out anew at every call.
     """
-    step = 1 if rows <= 8 else 1 << (rows.bit_length() - 3)
+    step = 1 if rows <= 16 else 1 << (rows.bit_length() - 4)
     return max(2, -(-rows // step) * step)
 
 

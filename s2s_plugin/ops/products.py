@@ -76,7 +76,7 @@ def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, a
     """
     if isinstance(weight, Int8Weight):
         return int8.linear(x, weight, bias, add)
-    if weight.is_mkldnn and rounded_up(len(x)) > len(x):
+    if weight.is_mkldnn and weight.dtype == torch.bfloat16 and rounded_up(len(x)) > len(x):
         y = linear(with_rows_rounded_up(x), weight, bias)[: len(x)]
         return y if add is None else y.add_(add)
     if weight.is_mkldnn or (x.dtype == weight.dtype and uses_onednn(x)):

@@ -34,8 +34,8 @@ def test_it_is_the_product_of_whole_numbers(rows, count):
 
 def test_there_are_few_numbers_of_rows_and_little_more_than_asked_for():
     rounded = [int8.rounded_up(count) for count in range(1, 2000)]
-    assert all(count <= more <= max(2, 5 / 4 * count) for count, more in enumerate(rounded, start=1))
-    assert rounded == sorted(rounded) and len(set(rounded)) < 45
+    assert all(count <= more <= max(2, 9 / 8 * count) for count, more in enumerate(rounded, start=1))
+    assert rounded == sorted(rounded) and len(set(rounded)) < 80
 
 
 def test_it_is_near_the_product(rows):
