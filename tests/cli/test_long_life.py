@@ -30,6 +30,7 @@ def check_calls(rows: list[dict], tolerance: float) -> None:
     assert rows[-1]["mb"] == pytest.approx(rows[0]["mb"], rel=tolerance)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_calls(folder):  # noqa: F811
     check_calls(run_calls(folder, 200, 100), 0.05)
 
