@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from s2s_plugin.memory import CAPACITY, VARIABLES, bound_caches
-from s2s_plugin.ops.products import uses_onednn
+from s2s_plugin.ops.products import cpu_has_bfloat16, uses_onednn
 from tests.helpers import ROOT, environment, run_preprocess, write_parallel
 
 SCRIPT = ROOT / "scripts" / "training_memory.py"
@@ -20,13 +20,15 @@ measured = pytest.mark.skipif(
     reason="the memory is read from /proc; and without oneDNN there are no caches",
 )
 STARTED = """
-import contextlib, os
+import contextlib, os, sys
 before = dict(os.environ)
 import s2s_plugin
-from fairseq.trainer import Trainer
+from fairseq.tasks import fairseq_task
 assert dict(os.environ) == before
-with contextlib.suppress(AttributeError):
-    Trainer(None, None, None, None)
+for from_checkpoint in (True, False):
+    with contextlib.suppress(Exception):
+        getattr(fairseq_task, sys.argv[1])(None).build_model(None, from_checkpoint)
+    assert (dict(os.environ) == before) == from_checkpoint
 print({name: value for name, value in os.environ.items() if before.get(name) != value})
 """
 
@@ -39,14 +41,13 @@ class Mallinfo2(ctypes.Structure):
 mallinfo = ctypes.CDLL(None).mallinfo2
 mallinfo.restype = Mallinfo2
 import s2s_plugin, torch
-from fairseq.trainer import Trainer
+from fairseq.tasks.fairseq_task import FairseqTask
 def taken(mib):
     before = mallinfo().hblkhd
     block = torch.empty(mib * 2**20, dtype=torch.uint8)
     return (mallinfo().hblkhd - before) >> 20
-if sys.argv[1] == "training":
-    with contextlib.suppress(AttributeError):
-        Trainer(None, None, None, None)
+with contextlib.suppress(Exception):
+    FairseqTask(None).build_model(None, sys.argv[1] == "search")
 print(taken(24), taken(24), taken(24))
 """
 
@@ -67,8 +68,10 @@ def peaks_of(*args, **changes) -> dict:
     return {" ".join(row[:-6]): float(row[-2].replace(",", "")) for row in rows}
 
 
-def test_a_training_bounds_the_caches_and_an_import_does_not():
-    done = subprocess.run([sys.executable, "-c", STARTED], env=outside(), cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("task", ["FairseqTask", "LegacyFairseqTask"])
+def test_a_training_bounds_the_caches_and_neither_an_import_nor_a_search_does(task):
+    words = [sys.executable, "-c", STARTED, task]
+    done = subprocess.run(words, env=outside(), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     bounded = {names[0]: str(CAPACITY) for names in VARIABLES}
     assert done.stdout.splitlines()[-1] == str(bounded)
@@ -94,7 +97,7 @@ def test_a_training_keeps_large_blocks_out_of_the_heap():
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
-    assert blocks("imported") == "24 0 0"
+    assert blocks("search") == "24 0 0"
     assert blocks("training") == "24 24 24"
     assert blocks("training", MALLOC_MMAP_THRESHOLD_=str(2**30)) == "0 0 0"
 
@@ -108,8 +111,10 @@ def test_a_training_of_many_shapes_stays_small(tmp_path):
     for split in ("train", "valid", "test"):
         write_parallel(tmp_path / "text" / split, pairs if split == "train" else pairs[:1])
     data = run_preprocess(tmp_path / "text", tmp_path / "data")
+    # Whose model compares products when it is built.
+    dtype = "bfloat16" if cpu_has_bfloat16() else "float32"
     sizes = "--encoder-embed-dim 64 --encoder-hidden-size 64 --decoder-embed-dim 64 --decoder-hidden-size 128"
-    sizes += " --decoder-out-embed-dim 64 --batch-size 1 --required-batch-size-multiple 1"
+    sizes += f" --compute-dtype {dtype} --decoder-out-embed-dim 64 --batch-size 1 --required-batch-size-multiple 1"
     args = ["--data", data, "--", *sizes.split()]
 
     def growth(**changes) -> float:
