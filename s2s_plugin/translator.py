@@ -2,7 +2,6 @@
 
 import threading
 from argparse import Namespace
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,8 @@ from .folder import LANGUAGES, MODEL, SEARCH, SHORTLIST, check_folder, read_lang
 from .heap import HEAP
 from .lines import MOST_CHARACTERS, clean, is_blank
 from .modules.precision import check_compute_dtype
+from .tasks.best_words import BestWordsGenerator
+from .tasks.own_limits import longest_translation
 
 WITHOUT_VALIDATION = {"eval_bleu": False, "eval_tokenized_bleu": False, "eval_bleu_tokenizer": None}
 """Settings of the task that only a training needs."""
@@ -89,6 +90,8 @@ class Translator:
         encoder: a SentencePieceProcessor for the source, or None where words are between spaces.
         search: options of `SEARCH_OPTIONS` that hold where a call says nothing else.
     """
+
+    generator_class = BestWordsGenerator
 
     def __init__(self, model, task, encoder, search: dict):
         self.model, self.task, self.encoder, self.search = model, task, encoder, check_search(search)
@@ -190,7 +193,8 @@ class Translator:
         found = {}
         if fit:
             with HEAP.used(), self._turn:
-                generator = self.task.build_generator([self.model], Namespace(**{"beam": 5, **search}))
+                options = Namespace(**{"beam": 5, **search})
+                generator = self.task.build_generator([self.model], options, seq_gen_cls=self.generator_class)
                 found = self._search(generator, fit, max_tokens, n_best)
         return [Translation(line, pieces[k], found.get(k, []), too_long[k]) for k, line in enumerate(lines)]
 
@@ -218,26 +222,14 @@ class Translator:
     def _search(
         self, generator, lines: dict[int, list[str]], max_tokens: int, n_best: int
     ) -> dict[int, list[Hypothesis]]:
-        """The best hypotheses of each line. Args: lines, pieces by the line's number.
-
-        With `max_len_a`, fairseq lets all translations of a batch become as long as that of its longest line may be.
-        Lines whose own ones became longer than alone are translated again, beside lines as long as they.
-        """
-        found, again = {}, defaultdict(dict)
+        """The best hypotheses of each line. Args: lines, pieces by the line's number."""
+        found = {}
         numbers, min_len = list(lines), generator.min_len
         for batch in self._batches(list(lines.values()), max_tokens):
             longest = longest_translation(generator, batch["net_input"]["src_tokens"].size(1))
             generator.min_len = min(min_len, longest)  # fairseq would give up
             for index, hypotheses, columns in self._translate_batch(generator, batch):
-                number, pieces = numbers[index], lines[numbers[index]]
-                longest = longest_translation(generator, len(pieces) + 1)
-                if max((len(one["tokens"]) for one in hypotheses), default=0) > longest + 1:
-                    again[len(pieces)][number] = pieces
-                else:
-                    found[number] = [self._hypothesis(one, columns) for one in hypotheses[:n_best]]
-        generator.min_len = min_len
-        for of_one_length in again.values():
-            found |= self._search(generator, of_one_length, max_tokens, n_best)
+                found[numbers[index]] = [self._hypothesis(one, columns) for one in hypotheses[:n_best]]
         return found
 
     def _batches(self, lines: list[list[str]], max_tokens: int) -> Iterator[dict]:
@@ -272,11 +264,6 @@ class Translator:
             attn = attn.float().cpu().t()[:, columns]
         text = post_process(" ".join(pieces), "none" if self.encoder is None else "sentencepiece")
         return Hypothesis(text, float(found["score"]), pieces, found["positional_scores"].tolist(), attn)
-
-
-def longest_translation(generator, size: int) -> int:
-    """In pieces without the end, of a source of so many with it."""
-    return int(generator.max_len_a * size + generator.max_len_b)
 
 
 def check_search(options: dict) -> dict:

@@ -11,7 +11,6 @@ import logging
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,7 +42,7 @@ class Exported:
 
 def over_all_words(translator: Translator) -> Translator:
     """The same with fairseq's own generator, whose searches look at all words."""
-    translator.task.build_generator = partial(translator.task.build_generator, seq_gen_cls=SequenceGenerator)
+    translator.generator_class = SequenceGenerator
     return translator
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..models.decoder import AttnRNNDecoder
 from ..ops.devices import on_cpu
+from .own_limits import own_limits
 
 SPECIAL = 4
 """Symbols that every dictionary of fairseq begins with: <s>, <pad>, </s>, <unk>."""
@@ -70,12 +71,18 @@ class BestWordsSearch(BeamSearch):
 
 
 class BestWordsGenerator(SequenceGenerator):
-    """fairseq's generator, which searches over the best words where it can: see `has_best_words`."""
+    """fairseq's generator, which searches over the best words where it can: see `has_best_words`; and in which every
+    line has a longest translation of its own: see `own_limits.py`."""
 
     def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
-        if prefix_tokens is not None or constraints is not None or not self.has_best_words(sample):
-            return super()._generate(sample, prefix_tokens, constraints, bos_token)
-        return SequenceGenerator._generate(self.over_best_words(), sample, bos_token=bos_token)
+        generator = self
+        if prefix_tokens is None and constraints is None and self.has_best_words(sample):
+            generator = self.over_best_words()
+        limits = own_limits(self, sample, 0 if prefix_tokens is None else prefix_tokens.size(1))
+        if limits is not None:
+            generator = changed(generator)
+            limits.hold(generator)
+        return SequenceGenerator._generate(generator, sample, prefix_tokens, constraints, bos_token)
 
     def has_best_words(self, sample: dict) -> bool:
         """Whether nothing needs all words: one model of `attn_rnn_s2s` without copying or adaptive softmax, on a CPU

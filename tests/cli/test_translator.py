@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -368,5 +367,5 @@ def test_the_benchmark_measures_every_search(folder, text):
 def test_the_benchmark_compares_with_fairseqs_own_search(folder):
     own = Translator.load(folder)
     whole = load_script("benchmark_translator.py").over_all_words(Translator.load(folder))
-    kinds = [type(one.task.build_generator([one.model], Namespace(beam=2))) for one in (own, whole)]
+    kinds = [one.generator_class for one in (own, whole)]
     assert kinds == [BestWordsGenerator, SequenceGenerator]

@@ -36,10 +36,10 @@ def sharp_model(task, **options):
     return model
 
 
-def make_batch() -> dict:
-    longest = max(map(len, LINES)) + 1
-    tokens = [[*line, SOURCE.eos()] + [SOURCE.pad()] * (longest - 1 - len(line)) for line in LINES]
-    return {"net_input": {"src_tokens": torch.tensor(tokens), "src_lengths": torch.tensor([len(x) + 1 for x in LINES])}}
+def make_batch(lines=LINES) -> dict:
+    longest = max(map(len, lines)) + 1
+    tokens = [[*line, SOURCE.eos()] + [SOURCE.pad()] * (longest - 1 - len(line)) for line in lines]
+    return {"net_input": {"src_tokens": torch.tensor(tokens), "src_lengths": torch.tensor([len(x) + 1 for x in lines])}}
 
 
 def make_lexicon() -> Lexicon:
@@ -66,12 +66,14 @@ def search(task, models, kind, **options) -> list:
     return [one for of_line in found for one in of_line], not asked
 
 
-def assert_same(found: list, expected: list) -> None:
+def assert_same(found: list, expected: list, widths: bool = True) -> None:
+    """Args: widths, whether the attention has the same padding."""
     assert [one["tokens"].tolist() for one in found] == [one["tokens"].tolist() for one in expected]
     assert len({tuple(one["tokens"].tolist()) for one in found}) > 2
     for name in ("score", "positional_scores", "attention"):
         for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-5)
+            value = one[name] if widths or name != "attention" else one[name][: len(other[name])]
+            torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,46 @@ def test_it_finds_what_fairseq_finds(tmp_path, monkeypatch, options, at_once):
     found, all_words = search(task, [model], None, **options)
     assert not all_words
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_len_a": 1, "max_len_b": 1},
+        {"max_len_a": 1.5, "max_len_b": 0, "min_len": 6, "lenpen": -1.0},
+        {"max_len_a": 1, "max_len_b": 0, "min_len": 3, "beam": 1},
+        {"max_len_a": 2, "max_len_b": 0, "min_len": 2, "diverse_beam_groups": 2, "diverse_beam_strength": 0.5},
+    ],
+    ids=str,
+)
+def test_the_longest_translation_of_a_line_is_that_of_the_line_alone(tmp_path, options, copying):
+    task = make_task(tmp_path, SOURCE if copying else TARGET)
+    model = sharp_model(task, **({"copy_attn": True} if copying else {}))
+    options = {"beam": 4, **options}
+    together, _ = search(task, [model], None, **options)
+    alone, by_fairseq = [], []
+    for line in LINES:
+        batch, own = make_batch([line]), dict(options)
+        longest = int(options["max_len_a"] * (len(line) + 1) + options["max_len_b"])
+        own["min_len"] = min(options.get("min_len", 1), longest)
+        for kind, found, how in ((None, alone, options), (SequenceGenerator, by_fairseq, own)):
+            generator = task.build_generator([model], Namespace(**how), seq_gen_cls=kind)
+            found.extend(task.inference_step(generator, [model], batch)[0])
+        assert all(len(one["tokens"]) <= longest + 1 for one in alone[-options["beam"] :])
+    assert_same(together, alone, widths=False)
+    assert_same(together, by_fairseq, widths=False)
+
+
+def test_a_given_beginning_is_not_cut(tmp_path):
+    task = make_task(tmp_path)
+    model = sharp_model(task)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_a=1, max_len_b=0, min_len=4))
+    prefix = torch.tensor([[400, 401, 402]] * 4)
+    found = task.inference_step(generator, [model], make_batch(), prefix_tokens=prefix)
+    assert all(one["tokens"].tolist()[:3] == [400, 401, 402] for of_line in found for one in of_line)
+    for of_line, line in zip(found, LINES, strict=True):
+        assert max(len(one["tokens"]) - 1 for one in of_line) <= max(3, 1 + len(line))
 
 
 @pytest.mark.parametrize("compute_dtype", ["bfloat16", "int8"])
