@@ -39,7 +39,7 @@ class OwnLimits:
         self.has_beam, generator.is_finished = generator.is_finished, self.is_finished
 
     def step(self, step: int, lprobs: Tensor, scores: Tensor, tokens: Tensor, rows: Tensor):
-        """As `Search.step`. Shapes: lprobs (rows, beam, V), changed in place; rows (rows,) int64, places in the batch."""
+        """As `Search.step`. Args: lprobs (rows, beam, V), changed in place; rows (rows,) int64, places in the batch."""
         self.of_rows = self.limits[rows]
         if self.free <= step < self.min_len:
             lprobs[step < self.of_rows, :, self.eos] = -torch.inf
