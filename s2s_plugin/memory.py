@@ -1,5 +1,7 @@
 """The memory of a training on a CPU, bounded when one starts.
 
+torch's optimizers import its compiler, 65 MB and more than a second, to keep it out of four of their methods.
+
 oneDNN compiles a kernel for each shape of a product and keeps the last 1,024 of them; ideep, between it and ATen, keeps
 as many more. One takes about half a megabyte, all of them more than half a gigabyte once the batches of an epoch have
 come by. Hardly a shape comes again but within its batch, so few serve as well. Both caches read their capacity from the
@@ -13,6 +15,9 @@ heap. A fixed threshold keeps them out of it. A much lower one costs time, since
 
 import ctypes
 import os
+import sys
+
+from torch.optim import Optimizer
 
 CAPACITY = 64
 """Of each cache, in kernels. A loop over time has products of about ten shapes, a whole batch of about forty."""
@@ -40,3 +45,13 @@ def bound_heap() -> None:
         return
     set_option(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
     set_option(_M_TRIM_THRESHOLD, 2 * MMAP_THRESHOLD)  # glibc's own ratio
+
+
+def leave_out_compiler() -> None:
+    """Has optimizers run without it. Where it is there already, nothing changes."""
+    if "torch._dynamo" in sys.modules:
+        return
+    for name in ("state_dict", "load_state_dict", "zero_grad", "add_param_group"):
+        plain = getattr(getattr(Optimizer, name, None), "__wrapped__", None)
+        if plain is not None:
+            plain.__dynamo_disable = plain  # where torch keeps what the compiler makes of it

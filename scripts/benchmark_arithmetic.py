@@ -3,10 +3,10 @@
 usage: python scripts/benchmark_arithmetic.py [--sizes 40x512x1536 ...] [--isas AVX2 ...] [--rounds 40] [--threads 1]
 
 Sizes are rows x inner x columns. Each processor is a process of its own, in which `ONEDNN_MAX_CPU_ISA` holds oneDNN to
-its instructions; torch's own kernels and MKL's are not held. All ways are timed in turns, and their fastest runs count:
-torch.nn.functional.linear and oneDNN in float32, oneDNN in bfloat16, and int8 with rows of eight and of seven bits, the
-rounding of the rows included. `!` says that sums are cut off. Below stand what `--compute-dtype int8` and `auto`
-choose, and oneDNN's names of its kernels. Let nothing else run meanwhile.
+its instructions and `MKL_ENABLE_INSTRUCTIONS` holds MKL; torch's own kernels are not held. All ways are timed in turns,
+and their fastest runs count: torch.nn.functional.linear and the package's product in float32, oneDNN in bfloat16, and
+int8 with rows of eight and of seven bits, the rounding of the rows included. `!` says that sums are cut off. Below
+stand what `--compute-dtype int8` and `auto` choose, and oneDNN's names of its kernels. Let nothing else run meanwhile.
 """
 
 import argparse
@@ -69,6 +69,8 @@ def run_here(args) -> None:
 def run_as(isa: str, rounds: int, args, verbose: int = 0) -> str:
     """The output of this script in a process that plays a processor."""
     env = dict(os.environ, ONEDNN_MAX_CPU_ISA=isa, ONEDNN_VERBOSE=str(verbose), PYTHONPATH=str(ROOT / "s2s_plugin"))
+    if isa != "DEFAULT":
+        env["MKL_ENABLE_INSTRUCTIONS"] = "AVX2" if isa.startswith("AVX2") else "AVX512"
     command = [sys.executable, __file__, "--here", "--rounds", str(rounds), "--threads", str(args.threads)]
     done = subprocess.run([*command, "--sizes", *args.sizes], env=env, stdout=subprocess.PIPE, encoding="utf-8")
     if done.returncode != 0:

@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from s2s_plugin.memory import CAPACITY, VARIABLES, bound_caches
-from s2s_plugin.ops.products import cpu_has_bfloat16, uses_onednn
+from s2s_plugin.ops.products import cpu_has_bfloat16, has_onednn
 from tests.helpers import ROOT, environment, run_preprocess, write_parallel
 
 SCRIPT = ROOT / "scripts" / "training_memory.py"
 measured = pytest.mark.skipif(
-    not Path("/proc/self/status").exists() or not uses_onednn(torch.zeros(2, 2)),
+    not Path("/proc/self/status").exists() or not has_onednn(),
     reason="the memory is read from /proc; and without oneDNN there are no caches",
 )
 STARTED = """
@@ -29,6 +28,13 @@ for from_checkpoint in (True, False):
     with contextlib.suppress(Exception):
         getattr(fairseq_task, sys.argv[1])(None).build_model(None, from_checkpoint)
     assert (dict(os.environ) == before) == from_checkpoint
+import torch
+from fairseq.optim.adam import Adam
+weight = torch.nn.Parameter(torch.ones(2))
+adam = Adam([weight])
+weight.grad = torch.ones(2)
+adam.step(), adam.zero_grad(), adam.load_state_dict(adam.state_dict())
+assert weight.max() < 1 and "torch._dynamo" not in sys.modules
 print({name: value for name, value in os.environ.items() if before.get(name) != value})
 """
 

@@ -1,11 +1,15 @@
 """Matrix products in the fastest exact kernel at hand, for functions that form their gradients themselves.
 
-On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, which
-leaves half the vector width of other makers' processors unused. oneDNN, which torch carries as well and runs its
-recurrent layers on, uses all of it, in float32 (as long as nobody lowers `torch.set_float32_matmul_precision`). The
-operators are those that torch.compile calls; where a build of torch lacks them, or under
-`torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
+On CPUs torch multiplies float32 matrices by the BLAS that it was built with. In the usual builds that is MKL, the best
+there is on Intel's processors, which leaves half the vector width of other makers' unused. There oneDNN, which torch
+carries as well and runs its recurrent layers on, uses all of it, in float32 (as long as nobody lowers
+`torch.set_float32_matmul_precision`). The operators are those that torch.compile calls; where a build of torch lacks
+them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
 """
+
+import platform
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,21 +37,31 @@ def cpu_has_bfloat16() -> bool:
 
 _PACKED_FOR_ROWS = 64
 """The layout for so many rows served 5 to 320 rows as well as their own, where it was tried (AVX-512, two cores)."""
-_ONEDNN_DTYPES = {torch.float32}
+
+
+def blas_is_at_home() -> bool:
+    """Whether torch's BLAS is MKL and the processor Intel's. The two are not timed: one that is chosen by a noisy clock
+    would make a training another when it is run again."""
+    try:
+        vendor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system
+        vendor = platform.processor()
+    return torch.backends.mkl.is_available() and "GenuineIntel" in vendor
+
+
+_ONEDNN_DTYPES = set() if blas_is_at_home() else {torch.float32}
 if cpu_has_bfloat16() and _ONEDNN_BFLOAT16 is not None and _ONEDNN_BFLOAT16():
     _ONEDNN_DTYPES.add(torch.bfloat16)
 
 
 def uses_onednn(x: Tensor) -> bool:
     """Whether products with `x`, a matrix, are oneDNN's here; what is traced holds torch's own operators."""
-    return (
-        not torch.compiler.is_compiling()
-        and x.dtype in _ONEDNN_DTYPES
-        and devices.on_cpu(x)
-        and _ONEDNN_LINEAR is not None
-        and torch._C._get_mkldnn_enabled()
-        and x.numel() > 0
-    )
+    return x.dtype in _ONEDNN_DTYPES and devices.on_cpu(x) and x.numel() > 0 and has_onednn()
+
+
+def has_onednn() -> bool:
+    """Whether it can be called here and now."""
+    return _ONEDNN_LINEAR is not None and torch._C._get_mkldnn_enabled() and not torch.compiler.is_compiling()
 
 
 def pack(weight: Tensor) -> Tensor | Int8Weight:
@@ -60,9 +74,20 @@ def pack(weight: Tensor) -> Tensor | Int8Weight:
     rows = int8.active()
     if rows is not None:
         return int8.pack(weight, rows)
-    if _ONEDNN_PACK is None or not uses_onednn(weight):
+    if not uses_onednn(weight):
+        by_columns = weight.dtype == torch.float32 and devices.on_cpu(weight) and not torch.compiler.is_compiling()
+        return weight.detach().t().contiguous().t() if by_columns else weight
+    if _ONEDNN_PACK is None:
         return weight
     return _ONEDNN_PACK(weight.detach(), _PACKED_FOR_ROWS)
+
+
+def _as_given(x: Tensor, weight: Tensor):
+    """Context in which torch's products of two matrices of one dtype have that dtype, as oneDNN's have, and not that of
+    an autocast."""
+    if x.dtype == weight.dtype and devices.on_cpu(x) and torch.is_autocast_enabled("cpu"):
+        return torch.autocast("cpu", enabled=False)
+    return nullcontext()
 
 
 def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
@@ -83,16 +108,18 @@ def linear(x: Tensor, weight: Tensor | Int8Weight, bias: Tensor | None = None, a
         if add is not None:
             return _ONEDNN_LINEAR.binary(x, add, weight, bias, "add")
         return _ONEDNN_LINEAR(x, weight, bias, "none", [], "")
-    if add is None:
-        return torch.nn.functional.linear(x, weight, bias)
-    y = torch.addmm(add, x, weight.t())
-    return y if bias is None else y.add_(bias)
+    with _as_given(x, weight):
+        if add is None:
+            return torch.nn.functional.linear(x, weight, bias)
+        y = torch.addmm(add, x, weight.t())
+        return y if bias is None else y.add_(bias)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a (R, K) times b (K, N), either of which may be a transposed view, without a record for autograd."""
     if not a.dtype == b.dtype == torch.float32 or not uses_onednn(a):
-        return torch.mm(a.contiguous() if a.numel() < b.numel() else a, b)
+        with _as_given(a, b):
+            return torch.mm(a if devices.on_cpu(a) or a.numel() >= b.numel() else a.contiguous(), b)
     # oneDNN's left factor has to lie row by row and is copied where it does not: let that be the smaller one.
     if a.stride(1) != 1 and a.numel() > b.numel():
         return _ONEDNN_LINEAR(b.t(), a, None, "none", [], "").t().contiguous()
@@ -119,7 +146,7 @@ class _Linear(torch.autograd.Function):
 
 
 def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear`, in oneDNN's float32 where that is faster. It can be differentiated once.
+    """`torch.nn.functional.linear`, which can be differentiated once; in float32 on CPUs whatever an autocast says.
 
     Args:
         x: (..., K).   weight: (N, K); without gradients also what `pack` made of it.   bias: (N,) or None.
@@ -128,7 +155,8 @@ def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
         (..., N).
     """
     is_packed = isinstance(weight, Int8Weight) or weight.is_mkldnn
-    if not is_packed and not (x.dtype == weight.dtype == torch.float32 and uses_onednn(x)):
+    in_float32 = x.dtype == weight.dtype == torch.float32 and devices.on_cpu(x) and x.numel() > 0 and has_onednn()
+    if not is_packed and not in_float32:
         return torch.nn.functional.linear(x, weight, bias)
     rows = x.reshape(-1, x.size(-1))
     y = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else linear(rows, weight, bias)

@@ -10,10 +10,43 @@ from s2s_plugin.ops import products
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.02, torch.float64: 1e-12}
 
 
-@pytest.fixture(params=[True, False], ids=["as is", "oneDNN off"])
-def onednn(request):
-    with contextlib.nullcontext() if request.param else torch.backends.mkldnn.flags(enabled=False):
+@pytest.fixture(params=["torch's", "oneDNN's", "oneDNN off"])
+def onednn(request, monkeypatch):
+    """Where float32 is multiplied, whatever the processor."""
+    dtypes = products._ONEDNN_DTYPES - {torch.float32}
+    monkeypatch.setattr(products, "_ONEDNN_DTYPES", dtypes | {torch.float32} if request.param == "oneDNN's" else dtypes)
+    with torch.backends.mkldnn.flags(enabled=False) if "off" in request.param else contextlib.nullcontext():
         yield request.param
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, processor, mkl, at_home",
+    [
+        ("vendor_id\t: GenuineIntel\nflags\t: fpu", "", True, True),
+        ("vendor_id\t: GenuineIntel\nflags\t: fpu", "", False, False),
+        ("vendor_id\t: AuthenticAMD\nflags\t: fpu", "", True, False),
+        (None, "Intel64 Family 6 Model 142 Stepping 10, GenuineIntel", True, True),
+        (None, "", True, False),
+    ],
+)
+def test_mkl_multiplies_on_intels_processors(cpuinfo, processor, mkl, at_home, monkeypatch):
+    def read_text(path, **options):
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setattr(products.Path, "read_text", read_text)
+    monkeypatch.setattr(products.platform, "processor", lambda: processor)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    assert products.blas_is_at_home() == at_home
+
+
+def test_a_weight_is_packed_once():
+    """What lies as it should already is no copy."""
+    weight = torch.randn(4, 3)
+    if not products.uses_onednn(weight):
+        assert products.pack(weight.t()).data_ptr() == weight.data_ptr()
+        assert products.pack(weight).t().is_contiguous()
 
 
 def close(got, expected):
@@ -75,7 +108,7 @@ def test_frozen_weights_get_no_gradient():
     assert x.grad is not None and weight.grad is None
 
 
-@pytest.mark.skipif(not products.uses_onednn(torch.ones(1, 1)), reason="torch without oneDNN")
+@pytest.mark.skipif(not products.has_onednn(), reason="torch without oneDNN")
 def test_a_second_derivative_is_refused():
     x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(4, 5, requires_grad=True)
     (grad,) = torch.autograd.grad(products.differentiable_linear(x, weight, None).square().sum(), x, create_graph=True)
