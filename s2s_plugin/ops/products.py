@@ -7,7 +7,6 @@ carries as well and runs its recurrent layers on, uses all of it, in float32 (as
 them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the work.
 """
 
-import platform
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def blas_is_at_home() -> bool:
     try:
         vendor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # another system
-        vendor = platform.processor()
+        return False
     return torch.backends.mkl.is_available() and "GenuineIntel" in vendor
 
 
@@ -155,8 +154,7 @@ def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
         (..., N).
     """
     is_packed = isinstance(weight, Int8Weight) or weight.is_mkldnn
-    in_float32 = x.dtype == weight.dtype == torch.float32 and devices.on_cpu(x) and x.numel() > 0 and has_onednn()
-    if not is_packed and not in_float32:
+    if not is_packed and not (x.dtype == weight.dtype == torch.float32 and devices.on_cpu(x) and has_onednn()):
         return torch.nn.functional.linear(x, weight, bias)
     rows = x.reshape(-1, x.size(-1))
     y = _Linear.apply(rows, weight, bias) if torch.is_grad_enabled() else linear(rows, weight, bias)
