@@ -18,7 +18,6 @@ from .heap import HEAP
 from .lines import MOST_CHARACTERS, clean, is_blank
 from .modules.precision import check_compute_dtype
 from .tasks.best_words import BestWordsGenerator
-from .tasks.own_limits import longest_translation
 
 WITHOUT_VALIDATION = {"eval_bleu": False, "eval_tokenized_bleu": False, "eval_bleu_tokenizer": None}
 """Settings of the task that only a training needs."""
@@ -223,11 +222,10 @@ class Translator:
         self, generator, lines: dict[int, list[str]], max_tokens: int, n_best: int
     ) -> dict[int, list[Hypothesis]]:
         """The best hypotheses of each line. Args: lines, pieces by the line's number."""
-        found = {}
-        numbers, min_len = list(lines), generator.min_len
+        found, numbers = {}, list(lines)
+        if not generator.max_len_a:  # else `own_limits` does, for each line
+            generator.min_len = min(generator.min_len, generator.max_len_b)  # fairseq would give up
         for batch in self._batches(list(lines.values()), max_tokens):
-            longest = longest_translation(generator, batch["net_input"]["src_tokens"].size(1))
-            generator.min_len = min(min_len, longest)  # fairseq would give up
             for index, hypotheses, columns in self._translate_batch(generator, batch):
                 found[numbers[index]] = [self._hypothesis(one, columns) for one in hypotheses[:n_best]]
         return found

@@ -8,7 +8,6 @@ them, or under `torch.backends.mkldnn.flags(enabled=False)`, torch.mm does the w
 """
 
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,7 +41,8 @@ def blas_is_at_home() -> bool:
     """Whether torch's BLAS is MKL and the processor Intel's. The two are not timed: one that is chosen by a noisy clock
     would make a training another when it is run again."""
     try:
-        vendor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            vendor = next((line for line in lines if line.startswith("vendor_id")), "")
     except OSError:  # another system
         return False
     return torch.backends.mkl.is_available() and "GenuineIntel" in vendor
